@@ -1,1 +1,14 @@
+//! Firstlight takes bare servers from first power-on to a working, tracked, upgradable member of a cluster.
+//!
+//! The floors, lowest first; each uses only the floors below it:
+//!
+//! 1. [`model`], [`dhcp::respond`], [`dhcp::pool`], [`boot`]: the domain. No I/O, no clock, no async.
+//! 2. [`store`], [`config`]: what is kept, and what the operator wrote.
+//! 3. [`appliance`]: the verbs of the product, each one transaction and its events.
+//! 4. [`dhcp::server`], [`tftp`], [`http`]: services, all I/O.
+//! 5. [`cli`] and [`serve`]: the entries.
 
+pub mod boot;
+pub mod config;
+pub mod model;
+pub mod store;

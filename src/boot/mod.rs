@@ -1,0 +1,9 @@
+//! What a machine boots next. Pure: tables, templates and a decision; no I/O.
+//!
+//! [`firmware`]: which boot file which firmware gets, so that it ends up in iPXE. [`next`]: what a node's iPXE
+//! is then told to do, from the node's state and pins. [`script`]: that decision as an iPXE script, from the
+//! templates in `ipxe-scripts/`.
+
+pub mod firmware;
+
+pub use firmware::{BootFile, ClientKind, FirmwareEntry, FirmwareTable, Transport};

@@ -1,0 +1,230 @@
+//! The configuration as the program works with it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::wire;
+use crate::model::{AddressRange, Arch, DhcpMode, ImageRef, Network, Subnet};
+
+/// Shortest and longest lease that is accepted.
+const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
+
+/// The appliance's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where state and images lie.
+    pub state_dir: PathBuf,
+    /// DNS domain of the nodes.
+    pub domain: Option<String>,
+    /// The admin API's Unix socket.
+    pub socket: PathBuf,
+    /// Folder whose `firmware-cfg/` and `ipxe-scripts/` beat the built-in ones.
+    pub overrides: PathBuf,
+    /// The management networks.
+    pub networks: Vec<Network>,
+    /// Who may join.
+    pub enrolment: Enrolment,
+    /// TCP port of boot files, scripts and images.
+    pub http_port: u16,
+    /// Machine architectures whose boot files must be there at start.
+    pub architectures: Vec<Arch>,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// What to log, in the syntax of `tracing-subscriber`'s `EnvFilter`.
+    pub log_level: String,
+}
+
+/// Who may join, and what strangers get.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// Who vouches for a new node.
+    pub policy: Policy,
+    /// What an unknown node does while it waits.
+    pub unknown: Unknown,
+    /// How many nodes that nobody approved are recorded; more are not answered.
+    pub max_unknown: usize,
+}
+
+/// Who vouches for a new node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// An operator, with `firstlight node approve`.
+    Manual,
+    /// Nobody: every node is approved at sight.
+    Automatic,
+}
+
+/// What an unknown node does while it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unknown {
+    /// It stays in iPXE and asks again.
+    Wait,
+    /// It boots this image, which reports what it found and asks again.
+    Discover(ImageRef),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A key and what is wrong with its value.
+type Wrong = (String, String);
+
+/// Checks every value of the file.
+pub fn check(file: wire::File) -> Result<Config, Wrong> {
+    let at = |key: &str| {
+        let key = key.to_owned();
+        move |message: String| (key, message)
+    };
+    if file.network.is_empty() {
+        return Err(at("network")("there is no [[network]]; the appliance needs one subnet at least".into()));
+    }
+    let mut networks: Vec<Network> = Vec::new();
+    for (index, network) in file.network.into_iter().enumerate() {
+        let network = check_network(index, network)?;
+        let overlaps = |other: &&Network| {
+            other.subnet.contains(network.subnet.address) || network.subnet.contains(other.subnet.address)
+        };
+        if let Some(other) = networks.iter().find(overlaps) {
+            let message = format!("{} overlaps with {}", network.subnet, other.subnet);
+            return Err(at(&format!("network[{index}].subnet"))(message));
+        }
+        networks.push(network);
+    }
+    let architectures = file.boot.architectures.unwrap_or_else(|| vec!["x86_64".into()]);
+    let architectures = architectures
+        .iter()
+        .map(|text| text.parse().map_err(|error: crate::model::IdError| error.to_string()))
+        .collect::<Result<_, String>>()
+        .map_err(at("boot.architectures"))?;
+    if let Some(domain) = &file.domain {
+        check_domain(domain).map_err(at("domain"))?;
+    }
+    let log_format = match file.log.format.as_deref() {
+        None | Some("human") => LogFormat::Human,
+        Some("json") => LogFormat::Json,
+        Some(other) => return Err(at("log.format")(format!("'{other}' is not a format; use human or json"))),
+    };
+    Ok(Config {
+        state_dir: file.state_dir.unwrap_or_else(|| "/var/lib/firstlight".into()),
+        domain: file.domain,
+        socket: file.socket.unwrap_or_else(|| "/run/firstlight/firstlight.sock".into()),
+        overrides: file.overrides.unwrap_or_else(|| "/etc/firstlight".into()),
+        networks,
+        enrolment: check_enrolment(file.enrolment)?,
+        http_port: match file.http.port {
+            Some(0) => return Err(at("http.port")("0 is not a port".into())),
+            port => port.unwrap_or(8080),
+        },
+        architectures,
+        log_format,
+        log_level: file.log.level.unwrap_or_else(|| "info".into()),
+    })
+}
+
+fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong> {
+    let at = |key: &str| {
+        let key = format!("network[{index}].{key}");
+        move |message: String| (key, message)
+    };
+    let subnet: Subnet = network.subnet.parse().map_err(at("subnet"))?;
+    let host = |key: &str, text: &str| {
+        let ip: Ipv4Addr = text.parse().map_err(|_| at(key)(format!("'{text}' is not an IPv4 address")))?;
+        if subnet.has_host(ip) {
+            Ok(ip)
+        } else {
+            Err(at(key)(format!("{ip} is no host address of {subnet}")))
+        }
+    };
+    let mut ranges: Vec<AddressRange> = Vec::new();
+    for text in &network.ranges {
+        let range: AddressRange = text.parse().map_err(at("ranges"))?;
+        if !subnet.has_host(range.first) || !subnet.has_host(range.last) {
+            return Err(at("ranges")(format!("{range} is not within the host addresses of {subnet}")));
+        }
+        if let Some(other) = ranges.iter().find(|other| other.first <= range.last && range.first <= other.last) {
+            return Err(at("ranges")(format!("{range} overlaps with {other}")));
+        }
+        ranges.push(range);
+    }
+    let dhcp = match network.dhcp.as_deref() {
+        None | Some("full") => DhcpMode::Full,
+        Some("off") => DhcpMode::Off,
+        Some("proxy") => {
+            return Err(at("dhcp")("'proxy' is not there yet in this version; use full or off".into()));
+        }
+        Some(other) => return Err(at("dhcp")(format!("'{other}' is not a mode; use full or off"))),
+    };
+    if dhcp == DhcpMode::Full && ranges.is_empty() {
+        let example = format!("{subnet} has no addresses to give; add ranges = [\"FIRST-LAST\"], or dhcp = \"off\"");
+        return Err(at("ranges")(example));
+    }
+    let lease = match network.lease.as_deref() {
+        None => Duration::from_secs(12 * 3600),
+        Some(text) => humantime::parse_duration(text)
+            .map_err(|error| at("lease")(format!("'{text}' is not a duration ({error}); write it as 12h or 30m")))?,
+    };
+    if !LEASE.contains(&lease) {
+        return Err(at("lease")("a lease lasts from 1m to 365d".into()));
+    }
+    let dns = |text: &String| text.parse().map_err(|_| at("dns")(format!("'{text}' is not an IPv4 address")));
+    Ok(Network {
+        interface: network.interface.map(|name| check_interface(name).map_err(at("interface"))).transpose()?,
+        subnet,
+        ranges,
+        gateway: network.gateway.map(|text| host("gateway", &text)).transpose()?,
+        dns: network.dns.iter().map(dns).collect::<Result<_, _>>()?,
+        lease,
+        dhcp,
+    })
+}
+
+/// Linux: 1 to 15 bytes, no '/', no white space (`dev_valid_name` in the kernel's net/core/dev.c).
+fn check_interface(name: String) -> Result<String, String> {
+    let bad = |c: u8| c == b'/' || c == b':' || c.is_ascii_whitespace() || c == 0;
+    if (1..=15).contains(&name.len()) && !name.bytes().any(bad) && name != "." && name != ".." {
+        Ok(name)
+    } else {
+        Err(format!("'{name}' is not an interface name"))
+    }
+}
+
+fn check_domain(domain: &str) -> Result<(), String> {
+    let labels_fit = domain.split('.').all(|label| label.parse::<crate::model::NodeName>().is_ok());
+    if labels_fit && domain.len() <= 190 {
+        Ok(())
+    } else {
+        Err(format!("'{domain}' is not a DNS domain; write it as mgmt.example"))
+    }
+}
+
+fn check_enrolment(enrolment: wire::Enrolment) -> Result<Enrolment, Wrong> {
+    let at = |key: &str, message: String| Err((format!("enrolment.{key}"), message));
+    let policy = match enrolment.policy.as_deref() {
+        None | Some("manual") => Policy::Manual,
+        Some("automatic") => Policy::Automatic,
+        Some("allowlist") => {
+            return at("policy", "'allowlist' is not there yet in this version; use manual or automatic".into());
+        }
+        Some(other) => return at("policy", format!("'{other}' is not a policy; use manual or automatic")),
+    };
+    let image = match enrolment.discovery_image.as_deref().map(str::parse).transpose() {
+        Ok(image) => image,
+        Err(error) => return at("discovery_image", format!("{error}")),
+    };
+    let unknown = match (enrolment.unknown.as_deref(), image) {
+        (Some("discover"), Some(image)) | (None, Some(image)) => Unknown::Discover(image),
+        (Some("discover"), None) => {
+            return at("discovery_image", "unknown = \"discover\" needs one, such as discovery@1".into());
+        }
+        (None | Some("wait"), _) => Unknown::Wait,
+        (Some(other), _) => return at("unknown", format!("'{other}' is not known here; use wait or discover")),
+    };
+    Ok(Enrolment { policy, unknown, max_unknown: enrolment.max_unknown.unwrap_or(4096) })
+}

@@ -1,0 +1,70 @@
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"
+state_dir = "/var/lib/firstlight"
+domain = "mgmt.example"
+
+[[network]]
+interface = "eth1"
+subnet = "10.77.0.0/24"
+ranges = ["10.77.0.100-10.77.0.200"]
+gateway = "10.77.0.1"
+dns = ["10.77.0.1"]
+lease = "12h"
+dhcp = "full"
+
+[enrolment]
+policy = "manual"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("firstlight.toml"))
+}
+
+#[test]
+fn the_example_of_the_documentation_is_read() {
+    let config = parse(GOOD).expect("the example is valid");
+    let [network] = config.networks.as_slice() else { panic!("one network") };
+    assert_eq!(network.subnet.to_string(), "10.77.0.0/24");
+    assert_eq!(network.subnet.mask().to_string(), "255.255.255.0");
+    assert_eq!(network.subnet.broadcast().to_string(), "10.77.0.255");
+    assert_eq!(network.lease.as_secs(), 43_200);
+    assert_eq!(config.enrolment.unknown, Unknown::Wait);
+}
+
+#[test]
+fn mistakes_are_named_with_their_place_and_a_way_out() {
+    for (name, from, to, message) in [
+        ("unknown key", "lease =", "leese =", "line 11: unknown key 'leese'; did you mean 'lease'?"),
+        ("unknown table", "[enrolment]", "[enrollment]", "unknown key 'enrollment'; did you mean 'enrolment'?"),
+        ("nothing near", "domain =", "qqqqqqqqqq =", "valid keys here are"),
+        ("not TOML", "domain = ", "domain ", "line 3: "),
+        ("wrong type", "\"12h\"", "12", "line 11: invalid type"),
+        ("host bits", "10.77.0.0/24", "10.77.0.1/24", "did you mean 10.77.0.0/24?"),
+        ("no prefix", "10.77.0.0/24", "10.77.0.0", "write it as 10.77.0.0/24"),
+        ("too small", "10.77.0.0/24", "10.77.0.0/31", "8 to 30 are possible"),
+        ("range outside", "10.77.0.200", "10.77.1.200", "is not within"),
+        ("range backwards", "10.77.0.200", "10.77.0.20", "ends before it starts"),
+        ("gateway outside", "gateway = \"10.77.0.1\"", "gateway = \"10.78.0.1\"", "no host address"),
+        ("lease too short", "12h", "1s", "lasts from 1m"),
+        ("not a duration", "12h", "soon", "write it as 12h"),
+        ("unknown policy", "manual", "trusting", "use manual or automatic"),
+        ("no such mode", "\"full\"", "\"half\"", "use full or off"),
+        ("interface", "eth1", "eth1/../x", "not an interface name"),
+        ("no ranges", "ranges =", "# ranges =", "has no addresses to give"),
+    ] {
+        let text = GOOD.replace(from, to);
+        assert_ne!(text, GOOD, "{name}: the row changes nothing");
+        let error = parse(&text).expect_err(name).to_string();
+        assert!(error.contains(message), "{name}: {error}");
+    }
+}
+
+#[test]
+fn two_networks_must_not_overlap() {
+    let second = "[[network]]\nsubnet = \"10.77.0.128/25\"\ndhcp = \"off\"\n";
+    let error = parse(&format!("{GOOD}\n{second}")).expect_err("overlap").to_string();
+    assert!(error.contains("network[1].subnet: 10.77.0.128/25 overlaps with 10.77.0.0/24"), "{error}");
+}

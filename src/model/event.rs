@@ -1,0 +1,249 @@
+//! Events: immutable lines of what happened, to which node, when. The boot timeline and the audit log are
+//! views of them.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Firmware, GroupName, ImageRef, MacAddr, NodeId, NodeName, Timestamp};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the appliance's history; grows by one with each event.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The node it happened to, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// That node's name then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<NodeName>,
+    /// Who did it, for what an administrator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened. `Display` gives the line that a person reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A MAC address that nobody knew asked for an address.
+    Discovered {
+        /// The address.
+        mac: MacAddr,
+    },
+    /// A DHCP exchange that ended with an answer.
+    Dhcp {
+        /// The answer's message type: `offer`, `ack` or `nak`.
+        message: String,
+        /// The address given; unspecified with a `nak`.
+        ip: Ipv4Addr,
+        /// Who asked: the firmware's architecture, `ipxe`, or the client's vendor class.
+        client: String,
+        /// The boot file or script that was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot_file: Option<String>,
+        /// Why, for a `nak`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The client gave its address back, or found it in use.
+    LeaseEnded {
+        /// The address.
+        ip: Ipv4Addr,
+        /// `released` or `declined`.
+        how: String,
+    },
+    /// A file was sent over TFTP or HTTP.
+    Sent {
+        /// `tftp` or `http`.
+        protocol: String,
+        /// What was asked for.
+        file: String,
+        /// Bytes sent.
+        bytes: u64,
+        /// Milliseconds from the request to the last byte.
+        elapsed_ms: u64,
+        /// Whether all of it was sent.
+        complete: bool,
+    },
+    /// A file was asked for and not given.
+    NotSent {
+        /// `tftp` or `http`.
+        protocol: String,
+        /// What was asked for.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
+    /// An iPXE script was served.
+    Script {
+        /// What it does: `boot`, `discover`, `wait` or `refuse`.
+        action: String,
+        /// The image it boots.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<ImageRef>,
+        /// What the person in front of the machine is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// The node reported a phase of its boot.
+    Report {
+        /// The phase.
+        phase: String,
+        /// What it said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
+    /// The node went from one state of its life to another.
+    State {
+        /// The state it left.
+        from: String,
+        /// The state it is in now.
+        to: String,
+        /// Milliseconds it had been in the state it left.
+        after_ms: u64,
+        /// Why, for `failed` and `quarantined`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// An operator renamed the node.
+    Renamed {
+        /// Its former name.
+        from: NodeName,
+        /// Its name now.
+        to: NodeName,
+    },
+    /// An operator moved the node into a group, or out of one.
+    Grouped {
+        /// The group, `None` when it left one.
+        group: Option<GroupName>,
+    },
+    /// A node was pinned to an image, or unpinned.
+    NodePinned {
+        /// The image, `None` when it was unpinned.
+        image: Option<ImageRef>,
+    },
+    /// A group was made.
+    GroupCreated {
+        /// Its name.
+        group: GroupName,
+    },
+    /// A group was removed.
+    GroupDeleted {
+        /// Its name.
+        group: GroupName,
+    },
+    /// A group was pinned to an image, or unpinned.
+    GroupPinned {
+        /// The group.
+        group: GroupName,
+        /// The image, `None` when it was unpinned.
+        image: Option<ImageRef>,
+    },
+    /// An image, or a build of one for another architecture, was imported.
+    ImageImported {
+        /// The image.
+        image: ImageRef,
+        /// Bytes of its artifacts.
+        bytes: u64,
+    },
+    /// An image was removed.
+    ImageRemoved {
+        /// The image.
+        image: ImageRef,
+    },
+    /// An operator released an address.
+    LeaseReleased {
+        /// The address.
+        ip: Ipv4Addr,
+        /// Who held it.
+        mac: MacAddr,
+    },
+    /// The firmware told of itself.
+    Firmware {
+        /// What it is.
+        firmware: Firmware,
+        /// SMBIOS UUID.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
+    },
+    /// The appliance began to serve.
+    Started {
+        /// Its version.
+        version: String,
+    },
+    /// The appliance was asked to stop and did.
+    Stopped,
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discovered { mac } => write!(f, "discovered {mac}"),
+            Self::Dhcp { message, ip, client, boot_file, reason } => {
+                write!(f, "dhcp {message}")?;
+                if !ip.is_unspecified() {
+                    write!(f, " {ip}")?;
+                }
+                write!(f, " to {client}")?;
+                if let Some(file) = boot_file {
+                    write!(f, ", boot file {file}")?;
+                }
+                reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+            }
+            Self::LeaseEnded { ip, how } => write!(f, "lease of {ip} {how} by the client"),
+            Self::Sent { protocol, file, bytes, elapsed_ms, complete } => {
+                let end = if *complete { "" } else { ", broken off" };
+                write!(f, "{protocol} {file}: {bytes} bytes in {elapsed_ms} ms{end}")
+            }
+            Self::NotSent { protocol, file, reason } => write!(f, "{protocol} {file} refused: {reason}"),
+            Self::Script { action, image, message } => {
+                write!(f, "script: {action}")?;
+                image.iter().try_for_each(|image| write!(f, " {image}"))?;
+                message.iter().try_for_each(|message| write!(f, " ({message})"))
+            }
+            Self::Report { phase, message } if message.is_empty() => write!(f, "reports {phase}"),
+            Self::Report { phase, message } => write!(f, "reports {phase}: {message}"),
+            Self::State { from, to, after_ms, reason } => {
+                write!(f, "{from} → {to} after {}", seconds(*after_ms))?;
+                reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+            }
+            Self::Renamed { from, to } => write!(f, "renamed from {from} to {to}"),
+            Self::Grouped { group: Some(group) } => write!(f, "joined group {group}"),
+            Self::Grouped { group: None } => f.write_str("left its group"),
+            Self::NodePinned { image: Some(image) } => write!(f, "pinned to {image}"),
+            Self::NodePinned { image: None } => f.write_str("unpinned"),
+            Self::GroupCreated { group } => write!(f, "group {group} created"),
+            Self::GroupDeleted { group } => write!(f, "group {group} deleted"),
+            Self::GroupPinned { group, image: Some(image) } => write!(f, "group {group} pinned to {image}"),
+            Self::GroupPinned { group, image: None } => write!(f, "group {group} unpinned"),
+            Self::ImageImported { image, bytes } => write!(f, "image {image} imported, {bytes} bytes"),
+            Self::ImageRemoved { image } => write!(f, "image {image} removed"),
+            Self::LeaseReleased { ip, mac } => write!(f, "address {ip} of {mac} released by hand"),
+            Self::Firmware { firmware, uuid } => {
+                write!(f, "firmware is {firmware}")?;
+                uuid.iter().try_for_each(|uuid| write!(f, ", uuid {uuid}"))
+            }
+            Self::Started { version } => write!(f, "appliance {version} started"),
+            Self::Stopped => f.write_str("appliance stopped"),
+        }
+    }
+}
+
+/// Milliseconds as a person reads them: `0.4 s`, `72 s`, `3h 5m`.
+fn seconds(millis: u64) -> String {
+    if millis < 100_000 {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let seconds = millis as f64 / 1000.0;
+        format!("{seconds:.1} s")
+    } else {
+        humantime::format_duration(std::time::Duration::from_secs(millis / 1000)).to_string()
+    }
+}

@@ -1,0 +1,29 @@
+//! The domain: what a node, a group, an image, a lease and an event *are*. No I/O, no clock, no async.
+//!
+//! Read in this order: [`ids`] (the small types everything else is made of), [`lifecycle`] (the state
+//! machine), [`node`], [`group`], [`image`], [`lease`], [`event`], and last [`world`], the whole state of
+//! an appliance as one value that can be cloned for nothing and changed by [`world::Change`]s.
+
+pub mod event;
+pub mod group;
+pub mod ids;
+pub mod image;
+pub mod lease;
+pub mod lifecycle;
+pub mod network;
+pub mod node;
+pub mod selector;
+pub mod world;
+
+pub use event::{Event, EventKind};
+pub use group::Group;
+pub use ids::{
+    Arch, Firmware, GroupName, IdError, ImageName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest, Timestamp,
+};
+pub use image::{Artifact, Image, Netboot};
+pub use lease::{Lease, LeaseState};
+pub use lifecycle::{Signal, State};
+pub use network::{AddressRange, DhcpMode, Network, Subnet};
+pub use node::{BootAttempt, Facts, Node, Observed};
+pub use selector::{Selector, SelectorError};
+pub use world::{Change, World};

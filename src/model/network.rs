@@ -1,0 +1,132 @@
+//! Management networks and their addresses.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One subnet on which nodes boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The interface it is on; `None` for a subnet behind a relay.
+    pub interface: Option<String>,
+    /// Address and prefix length.
+    pub subnet: Subnet,
+    /// Addresses given to clients.
+    pub ranges: Vec<AddressRange>,
+    /// Default router (option 3).
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers (option 6).
+    pub dns: Vec<Ipv4Addr>,
+    /// How long an address is lent.
+    pub lease: Duration,
+    /// What DHCP does here.
+    pub dhcp: DhcpMode,
+}
+
+/// What DHCP does on a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// Addresses and boot files.
+    Full,
+    /// Nothing.
+    Off,
+}
+
+/// An IPv4 subnet, its host bits zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subnet {
+    /// Network address.
+    pub address: Ipv4Addr,
+    /// Prefix length, 8 to 30.
+    pub prefix: u8,
+}
+
+/// Addresses from `first` to `last`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRange {
+    /// Lowest address.
+    pub first: Ipv4Addr,
+    /// Highest address.
+    pub last: Ipv4Addr,
+}
+
+impl Subnet {
+    /// The netmask (option 1).
+    pub fn mask(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(u32::MAX.checked_shl(u32::from(32 - self.prefix)).unwrap_or(0))
+    }
+
+    /// The broadcast address (option 28).
+    pub fn broadcast(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.address.to_bits() | !self.mask().to_bits())
+    }
+
+    /// Whether `ip` is in it.
+    pub fn contains(self, ip: Ipv4Addr) -> bool {
+        ip.to_bits() & self.mask().to_bits() == self.address.to_bits()
+    }
+
+    /// Whether `ip` is in it and can be a host's.
+    pub fn has_host(self, ip: Ipv4Addr) -> bool {
+        self.contains(ip) && ip != self.address && ip != self.broadcast()
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("'{text}' is not a subnet; write it as 10.77.0.0/24");
+        let (address, prefix) = text.split_once('/').ok_or_else(bad)?;
+        let (address, prefix): (Ipv4Addr, u8) =
+            (address.parse().map_err(|_| bad())?, prefix.parse().map_err(|_| bad())?);
+        if !(8..=30).contains(&prefix) {
+            return Err(format!("'{text}' has prefix length {prefix}; 8 to 30 are possible"));
+        }
+        let subnet = Self { address, prefix };
+        let network = Ipv4Addr::from_bits(address.to_bits() & subnet.mask().to_bits());
+        if network != address {
+            return Err(format!("'{text}' has host bits set; did you mean {network}/{prefix}?"));
+        }
+        Ok(subnet)
+    }
+}
+
+impl AddressRange {
+    /// Whether `ip` is in it.
+    pub fn contains(self, ip: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&ip)
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl FromStr for AddressRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("'{text}' is not a range; write it as 10.77.0.100-10.77.0.200");
+        let (first, last) = text.split_once('-').ok_or_else(bad)?;
+        let range = Self {
+            first: first.trim().parse().map_err(|_| bad())?,
+            last: last.trim().parse().map_err(|_| bad())?,
+        };
+        if range.first > range.last {
+            return Err(format!("'{text}' ends before it starts"));
+        }
+        Ok(range)
+    }
+}

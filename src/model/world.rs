@@ -1,0 +1,207 @@
+//! The whole state of an appliance as one value.
+//!
+//! A [`World`] holds every record in persistent maps: a clone costs a few reference counts, so that a
+//! transaction works on its own copy and a reader keeps the one it has. It changes only by [`Change`]s, the
+//! same that the store writes down, so what is in memory is what a restart would read.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::event::Event;
+use super::group::Group;
+use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Timestamp};
+use super::image::Image;
+use super::lease::Lease;
+use super::node::Node;
+
+/// One record written or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A node is new or different.
+    PutNode(Node),
+    /// A node is forgotten.
+    DeleteNode(NodeId),
+    /// A group is new or different.
+    PutGroup(Group),
+    /// A group is gone.
+    DeleteGroup(GroupName),
+    /// An image is new or has one build more.
+    PutImage(Image),
+    /// An image is gone.
+    DeleteImage(ImageRef),
+    /// A lease is new or different.
+    PutLease(Lease),
+    /// A lease is forgotten.
+    DeleteLease(Ipv4Addr),
+    /// Something happened.
+    Append(Event),
+}
+
+/// Every record of the appliance but its past events.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    nodes: OrdMap<NodeId, Arc<Node>>,
+    by_mac: OrdMap<MacAddr, NodeId>,
+    by_name: OrdMap<NodeName, NodeId>,
+    groups: OrdMap<GroupName, Arc<Group>>,
+    images: OrdMap<ImageRef, Arc<Image>>,
+    leases: OrdMap<Ipv4Addr, Arc<Lease>>,
+    leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
+    /// Leases that nobody has a lasting right to, by when they run out.
+    expiring: OrdSet<(Timestamp, Ipv4Addr)>,
+    /// The sequence number of the next event.
+    next_seq: u64,
+}
+
+impl World {
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id).map(Arc::as_ref)
+    }
+
+    /// The node that boots from this interface.
+    pub fn node_with_mac(&self, mac: MacAddr) -> Option<&Node> {
+        self.by_mac.get(&mac).and_then(|id| self.node(*id))
+    }
+
+    /// The node of this name.
+    pub fn node_named(&self, name: &NodeName) -> Option<&Node> {
+        self.by_name.get(name).and_then(|id| self.node(*id))
+    }
+
+    /// The node that holds this address.
+    pub fn node_at(&self, ip: Ipv4Addr) -> Option<&Node> {
+        self.lease(ip)
+            .filter(|lease| lease.state != super::LeaseState::Declined)
+            .and_then(|lease| self.node_with_mac(lease.mac))
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().map(Arc::as_ref)
+    }
+
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &GroupName) -> Option<&Group> {
+        self.groups.get(name).map(Arc::as_ref)
+    }
+
+    /// All groups, by name.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values().map(Arc::as_ref)
+    }
+
+    /// The image of this name and version.
+    pub fn image(&self, image: &ImageRef) -> Option<&Image> {
+        self.images.get(image).map(Arc::as_ref)
+    }
+
+    /// All images, by name and version.
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        self.images.values().map(Arc::as_ref)
+    }
+
+    /// The image a node should run: its own pin, else its group's.
+    pub fn pin_of<'w>(&'w self, node: &'w Node) -> Option<&'w ImageRef> {
+        let group = || node.group.as_ref().and_then(|name| self.group(name));
+        node.pin.as_ref().or_else(|| group().and_then(|group| group.pin.as_ref()))
+    }
+
+    /// Who holds this address.
+    pub fn lease(&self, ip: Ipv4Addr) -> Option<&Lease> {
+        self.leases.get(&ip).map(Arc::as_ref)
+    }
+
+    /// All leases, by address.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.values().map(Arc::as_ref)
+    }
+
+    /// The leases from `first` to `last`, both included, by address.
+    pub fn leases_between(&self, first: Ipv4Addr, last: Ipv4Addr) -> impl DoubleEndedIterator<Item = &Lease> {
+        self.leases.range(first..=last).map(|(_, lease)| lease.as_ref())
+    }
+
+    /// The addresses that a client holds or held, in whatever network.
+    pub fn leases_of(&self, mac: MacAddr) -> impl Iterator<Item = &Lease> {
+        self.leases_by_mac
+            .range((mac, Ipv4Addr::UNSPECIFIED)..=(mac, Ipv4Addr::BROADCAST))
+            .filter_map(|(_, ip)| self.lease(*ip))
+    }
+
+    /// Unreserved leases that had run out by `now`, the longest ago first.
+    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = &Lease> {
+        self.expiring.range(..=(now, Ipv4Addr::BROADCAST)).filter_map(|(_, ip)| self.lease(*ip))
+    }
+
+    /// The sequence number that the next event gets.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Applies one change.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutNode(node) => {
+                self.unindex_node(node.id);
+                for mac in &node.macs {
+                    self.by_mac.insert(*mac, node.id);
+                }
+                self.by_name.insert(node.name.clone(), node.id);
+                self.nodes.insert(node.id, Arc::new(node.clone()));
+            }
+            Change::DeleteNode(id) => {
+                self.unindex_node(*id);
+                self.nodes.remove(id);
+            }
+            Change::PutGroup(group) => {
+                self.groups.insert(group.name.clone(), Arc::new(group.clone()));
+            }
+            Change::DeleteGroup(name) => {
+                self.groups.remove(name);
+            }
+            Change::PutImage(image) => {
+                self.images.insert(image.image.clone(), Arc::new(image.clone()));
+            }
+            Change::DeleteImage(image) => {
+                self.images.remove(image);
+            }
+            Change::PutLease(lease) => {
+                self.unindex_lease(lease.ip);
+                self.leases_by_mac.insert((lease.mac, lease.ip));
+                if !lease.reserved {
+                    self.expiring.insert((lease.expires, lease.ip));
+                }
+                self.leases.insert(lease.ip, Arc::new(lease.clone()));
+            }
+            Change::DeleteLease(ip) => {
+                self.unindex_lease(*ip);
+                self.leases.remove(ip);
+            }
+            Change::Append(event) => self.next_seq = self.next_seq.max(event.seq.saturating_add(1)),
+        }
+    }
+
+    fn unindex_node(&mut self, id: NodeId) {
+        if let Some(old) = self.nodes.get(&id).cloned() {
+            for mac in &old.macs {
+                self.by_mac.remove(mac);
+            }
+            self.by_name.remove(&old.name);
+        }
+    }
+
+    fn unindex_lease(&mut self, ip: Ipv4Addr) {
+        if let Some(old) = self.leases.get(&ip).cloned() {
+            self.leases_by_mac.remove(&(old.mac, ip));
+            self.expiring.remove(&(old.expires, ip));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! sled, made durable.
+//!
+//! sled 0.34's `flush` is not durable by itself: on Linux it ends in `sync_file_range`, which neither commits
+//! file metadata nor flushes the drive's cache (sled issues 1351 and 1452), and it never syncs the blob files
+//! that hold large pages. So every commit here ends with `sync_all` on the database's file and on blob files
+//! that are new, and opening syncs everything there is. The power-cut test (`tests/power_cut.rs`) holds us to it.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::codec::{self, SCHEMA, SCHEMA_KEY};
+use super::{EventQuery, StoreError};
+use crate::model::{Change, Event, World};
+
+/// Events kept; the oldest go first.
+const EVENTS_KEPT: u64 = 1_000_000;
+/// Events beyond that before any is removed, and removed in one commit at most.
+const EVENTS_TRIMMED: u64 = 1_000;
+/// sled's page cache, bytes. The records are in memory anyway; this one serves events.
+const PAGE_CACHE: u64 = 64 << 20;
+/// Events read at most by one query.
+const EVENTS_READ: usize = 10_000;
+
+pub struct Engine {
+    db: sled::Db,
+    path: PathBuf,
+    file: File,
+    blobs: HashSet<OsString>,
+    oldest_event: u64,
+}
+
+/// Reads past events beside the writer.
+#[derive(Clone)]
+pub struct Reader {
+    db: sled::Db,
+}
+
+impl Engine {
+    /// Opens or makes the database in the folder `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let io = |action| move |error: std::io::Error| io_error(action, path, &error);
+        std::fs::create_dir_all(path).map_err(io("make"))?;
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(PAGE_CACHE)
+            // The writer flushes; a second flusher would only take its turns from it.
+            .flush_every_ms(None)
+            .open()
+            .map_err(|error| open_error(path, error))?;
+        let file = File::open(path.join("db")).map_err(io("open the file in"))?;
+        let mut engine = Self { db, path: path.to_owned(), file, blobs: HashSet::new(), oldest_event: 0 };
+        engine.check_schema()?;
+        engine.db.flush().map_err(|error| database(&error))?;
+        sync_tree(path)?;
+        engine.sync_new_blobs()?;
+        Ok(engine)
+    }
+
+    fn check_schema(&mut self) -> Result<(), StoreError> {
+        match self.db.get(SCHEMA_KEY).map_err(|error| database(&error))? {
+            Some(value) => {
+                let found: u32 = codec::decode(SCHEMA_KEY, &value)?;
+                if found > SCHEMA {
+                    return Err(StoreError::Newer { found, known: SCHEMA });
+                }
+                // There has been no schema before 1 to migrate from.
+                Ok(())
+            }
+            None => {
+                let value = SCHEMA.to_string().into_bytes();
+                self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
+            }
+        }
+    }
+
+    /// Reads every record.
+    pub fn load(&mut self) -> Result<World, StoreError> {
+        let mut world = World::default();
+        for entry in self.db.iter() {
+            let (key, value) = entry.map_err(|error| database(&error))?;
+            if let Some(change) = codec::read(&key, &value)? {
+                world.apply(&change);
+            }
+        }
+        let mut events = self.db.scan_prefix([codec::EVENT]).keys();
+        let seq = |key: Option<sled::Result<sled::IVec>>| {
+            key.transpose().map_err(|error| database(&error)).map(|key| key.and_then(|key| codec::seq_of(&key)))
+        };
+        if let Some(oldest) = seq(events.next())? {
+            let newest = seq(events.next_back())?.unwrap_or(oldest);
+            self.oldest_event = oldest;
+            let key = codec::event_key(newest);
+            let value = self.db.get(&key).map_err(|error| database(&error))?.unwrap_or_default();
+            world.apply(&Change::Append(codec::read_event(&key, &value)?));
+        }
+        Ok(world)
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader { db: self.db.clone() }
+    }
+
+    /// Writes `changes` as one atomic batch and makes them durable: after this returns, they survive a power cut.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        let mut newest = None;
+        for change in changes {
+            if let Change::Append(event) = change {
+                newest = Some(event.seq);
+            }
+            for (key, value) in codec::writes(change)? {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+        }
+        if let Some(newest) = newest {
+            self.trim_events(newest, &mut batch)?;
+        }
+        self.db.apply_batch(batch).map_err(|error| database(&error))?;
+        self.db.flush().map_err(|error| database(&error))?;
+        self.sync_new_blobs()?;
+        self.file.sync_all().map_err(|error| io_error("sync", &self.path, &error))
+    }
+
+    fn trim_events(&mut self, newest: u64, batch: &mut sled::Batch) -> Result<(), StoreError> {
+        if newest.saturating_sub(self.oldest_event) < EVENTS_KEPT + EVENTS_TRIMMED {
+            return Ok(());
+        }
+        let until = self.oldest_event + EVENTS_TRIMMED;
+        for entry in self.db.range(codec::event_key(self.oldest_event)..codec::event_key(until)) {
+            let (key, value) = entry.map_err(|error| database(&error))?;
+            let event = codec::read_event(&key, &value)?;
+            if let Some(node) = event.node {
+                batch.remove(codec::timeline_key(node, event.seq));
+            }
+            batch.remove(key);
+        }
+        self.oldest_event = until;
+        Ok(())
+    }
+
+    fn sync_new_blobs(&mut self) -> Result<(), StoreError> {
+        let folder = self.path.join("blobs");
+        let io = |error: std::io::Error| io_error("sync the blob files in", &folder, &error);
+        let mut present = HashSet::new();
+        let mut grown = false;
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if !self.blobs.contains(&entry.file_name()) {
+                grown = true;
+                match File::open(entry.path()) {
+                    Ok(file) => file.sync_all().map_err(io)?,
+                    // sled removed it in the meantime: nothing refers to it any more.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(io(error)),
+                }
+            }
+            present.insert(entry.file_name());
+        }
+        if grown {
+            File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        self.blobs = present;
+        Ok(())
+    }
+}
+
+impl Reader {
+    pub fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        let limit = query.limit.min(EVENTS_READ);
+        let first = query.after.map_or(0, |after| after.saturating_add(1));
+        let keys = match query.node {
+            Some(node) => codec::timeline_key(node, first)..=codec::timeline_key(node, u64::MAX),
+            None => codec::event_key(first)..=codec::event_key(u64::MAX),
+        };
+        let range = self.db.range(keys).keys();
+        let keys: Vec<_> = if query.after.is_some() {
+            range.take(limit).collect::<Result<_, _>>()
+        } else {
+            range.rev().take(limit).collect::<Result<Vec<_>, _>>().map(|mut keys| {
+                keys.reverse();
+                keys
+            })
+        }
+        .map_err(|error| database(&error))?;
+        let mut events = Vec::with_capacity(keys.len());
+        for seq in keys.iter().filter_map(|key| codec::seq_of(key)) {
+            let key = codec::event_key(seq);
+            // Trimmed between the two reads: gone is gone.
+            if let Some(value) = self.db.get(&key).map_err(|error| database(&error))? {
+                events.push(codec::read_event(&key, &value)?);
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Syncs every file below `folder` and the folders themselves, parent included.
+fn sync_tree(folder: &Path) -> Result<(), StoreError> {
+    let io = |error: std::io::Error| io_error("sync", folder, &error);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            File::open(entry.path()).and_then(|file| file.sync_all()).map_err(io)?;
+        }
+    }
+    let parent = folder.parent().unwrap_or(folder);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .and_then(|()| File::open(parent)?.sync_all())
+        .map_err(io)
+}
+
+fn io_error(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Io { action, path: path.to_owned(), cause: error.to_string() }
+}
+
+fn database(error: &sled::Error) -> StoreError {
+    StoreError::Database(error.to_string())
+}
+
+fn open_error(path: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
+            StoreError::Locked(path.to_owned())
+        }
+        sled::Error::Io(io) => io_error("open", path, &io),
+        other => database(&other),
+    }
+}

@@ -8,6 +8,7 @@
 //! 4. [`dhcp::server`], [`tftp`], [`http`]: services, all I/O.
 //! 5. [`cli`] and [`serve`]: the entries.
 
+pub mod appliance;
 pub mod boot;
 pub mod config;
 pub mod model;

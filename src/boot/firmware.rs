@@ -82,7 +82,10 @@ impl FirmwareTable {
             let wrong = |message: String| FirmwareError { file: file.to_owned(), message };
             let table: TableFile = toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
             for entry in table.firmware {
-                let twice = entry.architectures.iter().find(|code| entries.iter().any(|e| e.architectures.contains(code)));
+                let twice = entry
+                    .architectures
+                    .iter()
+                    .find(|code| entries.iter().any(|e| e.architectures.contains(code)));
                 if let Some(code) = twice {
                     return Err(wrong(format!("architecture {code} stands in two rows")));
                 }
@@ -136,7 +139,9 @@ impl ClientKind {
 
     /// A few words for the timeline.
     pub fn describe(&self, table: &FirmwareTable) -> String {
-        let name = |code| table.of_architecture(code).map_or_else(|| format!("architecture {code}"), |e| e.name.clone());
+        let name = |code| {
+            table.of_architecture(code).map_or_else(|| format!("architecture {code}"), |e| e.name.clone())
+        };
         match self {
             Self::Ipxe(Some(code)) => format!("iPXE ({})", name(*code)),
             Self::Ipxe(None) => "iPXE".into(),
@@ -201,7 +206,11 @@ mod tests {
             ("x64 HTTP", ClientKind::HttpBoot(16), Some("http://10.77.0.1:8080/boot/files/ipxe.efi")),
             ("arm64 UEFI", ClientKind::Pxe(11), Some("ipxe-arm64.efi")),
             ("arm64 HTTP", ClientKind::HttpBoot(19), Some("http://10.77.0.1:8080/boot/files/ipxe-arm64.efi")),
-            ("iPXE", ClientKind::Ipxe(Some(7)), Some("http://10.77.0.1:8080/boot/02-00-00-00-00-ab/script.ipxe")),
+            (
+                "iPXE",
+                ClientKind::Ipxe(Some(7)),
+                Some("http://10.77.0.1:8080/boot/02-00-00-00-00-ab/script.ipxe"),
+            ),
             ("an HTTP client with a PXE number", ClientKind::HttpBoot(7), None),
             ("RISC-V", ClientKind::Pxe(27), None),
             ("Linux", ClientKind::Other("udhcp 1.35".into()), None),

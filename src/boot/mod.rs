@@ -5,5 +5,9 @@
 //! templates in `ipxe-scripts/`.
 
 pub mod firmware;
+pub mod next;
+pub mod script;
 
-pub use firmware::{BootFile, ClientKind, FirmwareEntry, FirmwareTable, Transport};
+pub use firmware::{BootFile, ClientKind, FirmwareEntry, FirmwareTable, Transport, boot_file};
+pub use next::{Action, next_action};
+pub use script::{ScriptContext, Scripts};

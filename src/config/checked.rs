@@ -148,7 +148,9 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
         if !subnet.has_host(range.first) || !subnet.has_host(range.last) {
             return Err(at("ranges")(format!("{range} is not within the host addresses of {subnet}")));
         }
-        if let Some(other) = ranges.iter().find(|other| other.first <= range.last && range.first <= other.last) {
+        if let Some(other) =
+            ranges.iter().find(|other| other.first <= range.last && range.first <= other.last)
+        {
             return Err(at("ranges")(format!("{range} overlaps with {other}")));
         }
         ranges.push(range);
@@ -162,20 +164,25 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
         Some(other) => return Err(at("dhcp")(format!("'{other}' is not a mode; use full or off"))),
     };
     if dhcp == DhcpMode::Full && ranges.is_empty() {
-        let example = format!("{subnet} has no addresses to give; add ranges = [\"FIRST-LAST\"], or dhcp = \"off\"");
+        let example =
+            format!("{subnet} has no addresses to give; add ranges = [\"FIRST-LAST\"], or dhcp = \"off\"");
         return Err(at("ranges")(example));
     }
     let lease = match network.lease.as_deref() {
         None => Duration::from_secs(12 * 3600),
-        Some(text) => humantime::parse_duration(text)
-            .map_err(|error| at("lease")(format!("'{text}' is not a duration ({error}); write it as 12h or 30m")))?,
+        Some(text) => humantime::parse_duration(text).map_err(|error| {
+            at("lease")(format!("'{text}' is not a duration ({error}); write it as 12h or 30m"))
+        })?,
     };
     if !LEASE.contains(&lease) {
         return Err(at("lease")("a lease lasts from 1m to 365d".into()));
     }
     let dns = |text: &String| text.parse().map_err(|_| at("dns")(format!("'{text}' is not an IPv4 address")));
     Ok(Network {
-        interface: network.interface.map(|name| check_interface(name).map_err(at("interface"))).transpose()?,
+        interface: network
+            .interface
+            .map(|name| check_interface(name).map_err(at("interface")))
+            .transpose()?,
         subnet,
         ranges,
         gateway: network.gateway.map(|text| host("gateway", &text)).transpose()?,
@@ -210,7 +217,10 @@ fn check_enrolment(enrolment: wire::Enrolment) -> Result<Enrolment, Wrong> {
         None | Some("manual") => Policy::Manual,
         Some("automatic") => Policy::Automatic,
         Some("allowlist") => {
-            return at("policy", "'allowlist' is not there yet in this version; use manual or automatic".into());
+            return at(
+                "policy",
+                "'allowlist' is not there yet in this version; use manual or automatic".into(),
+            );
         }
         Some(other) => return at("policy", format!("'{other}' is not a policy; use manual or automatic")),
     };
@@ -224,7 +234,9 @@ fn check_enrolment(enrolment: wire::Enrolment) -> Result<Enrolment, Wrong> {
             return at("discovery_image", "unknown = \"discover\" needs one, such as discovery@1".into());
         }
         (None | Some("wait"), _) => Unknown::Wait,
-        (Some(other), _) => return at("unknown", format!("'{other}' is not known here; use wait or discover")),
+        (Some(other), _) => {
+            return at("unknown", format!("'{other}' is not known here; use wait or discover"));
+        }
     };
     Ok(Enrolment { policy, unknown, max_unknown: enrolment.max_unknown.unwrap_or(4096) })
 }

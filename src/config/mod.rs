@@ -66,8 +66,11 @@ impl Config {
     /// When it has an unknown key, or a value that makes no sense.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let wire = wire::parse(text, path)?;
-        checked::check(wire)
-            .map_err(|(key, message)| ConfigError::Value { path: path.to_owned(), key, message })
+        checked::check(wire).map_err(|(key, message)| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            message,
+        })
     }
 }
 

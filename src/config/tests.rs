@@ -38,7 +38,12 @@ fn the_example_of_the_documentation_is_read() {
 fn mistakes_are_named_with_their_place_and_a_way_out() {
     for (name, from, to, message) in [
         ("unknown key", "lease =", "leese =", "line 11: unknown key 'leese'; did you mean 'lease'?"),
-        ("unknown table", "[enrolment]", "[enrollment]", "unknown key 'enrollment'; did you mean 'enrolment'?"),
+        (
+            "unknown table",
+            "[enrolment]",
+            "[enrollment]",
+            "unknown key 'enrollment'; did you mean 'enrolment'?",
+        ),
         ("nothing near", "domain =", "qqqqqqqqqq =", "valid keys here are"),
         ("not TOML", "domain = ", "domain ", "line 3: "),
         ("wrong type", "\"12h\"", "12", "line 11: invalid type"),

@@ -13,7 +13,9 @@ pub enum IdError {
     #[error("'{0}' is not a MAC address; write it as 52:54:00:12:34:56")]
     Mac(String),
     /// Not a DNS label (RFC 1123 section 2.1).
-    #[error("'{text}' is not a valid {what}: use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit")]
+    #[error(
+        "'{text}' is not a valid {what}: use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"
+    )]
     Label {
         /// What the text should have named.
         what: &'static str,
@@ -24,7 +26,9 @@ pub enum IdError {
     #[error("'{0}' is not an image reference; write it as name@version, such as debian@12.7")]
     ImageRef(String),
     /// Not a version.
-    #[error("'{0}' is not a valid version: use 1 to 64 of A-Z, a-z, 0-9, '.', '_', '+' and '-', not starting with '.' or '-'")]
+    #[error(
+        "'{0}' is not a valid version: use 1 to 64 of A-Z, a-z, 0-9, '.', '_', '+' and '-', not starting with '.' or '-'"
+    )]
     Version(String),
     /// Not 64 hexadecimal digits.
     #[error("'{0}' is not a SHA-256 digest; it is 64 hexadecimal digits")]
@@ -238,7 +242,8 @@ impl FromStr for Sha256Digest {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| IdError::Digest(text.chars().take(80).collect()))?;
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| IdError::Digest(text.chars().take(80).collect()))?;
         Ok(Self(bytes))
     }
 }
@@ -362,8 +367,14 @@ mod tests {
         for text in ["52:54:00:12:34:ab", "52-54-00-12-34-AB", "5254.0012.34ab", "5254001234AB"] {
             assert_eq!(text.parse(), Ok(mac), "{text}");
         }
-        for text in ["", "52:54:00:12:34", "52:54:00:12:34:ab:cd", "5254001234zz", "52:54:0012:34:ab", "é2:54:00:12:34:a"]
-        {
+        for text in [
+            "",
+            "52:54:00:12:34",
+            "52:54:00:12:34:ab:cd",
+            "5254001234zz",
+            "52:54:0012:34:ab",
+            "é2:54:00:12:34:a",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
         assert_eq!(mac.to_string(), "52:54:00:12:34:ab");
@@ -382,7 +393,9 @@ mod tests {
     fn image_references() {
         let image: ImageRef = "debian@12.7-1+b".parse().expect("a valid reference");
         assert_eq!((image.name.as_str(), image.version()), ("debian", "12.7-1+b"));
-        for text in ["debian", "debian@", "@1", "Debian@1", "debian@../x", "debian@.1", "de/b@1", "a@1@2", "a@b c"] {
+        for text in
+            ["debian", "debian@", "@1", "Debian@1", "debian@../x", "debian@.1", "de/b@1", "a@1@2", "a@b c"]
+        {
             assert!(text.parse::<ImageRef>().is_err(), "{text}");
         }
     }

@@ -25,7 +25,8 @@ impl Image {
 
     /// Bytes of all artifacts together; one that is shared by two builds counts once.
     pub fn size(&self) -> u64 {
-        let distinct: BTreeMap<_, _> = self.artifacts().map(|artifact| (artifact.sha256, artifact.size)).collect();
+        let distinct: BTreeMap<_, _> =
+            self.artifacts().map(|artifact| (artifact.sha256, artifact.size)).collect();
         distinct.values().fold(0, |sum, size| sum.saturating_add(*size))
     }
 }

@@ -166,7 +166,9 @@ pub fn step(state: &State, signal: &Signal) -> Result<(State, Vec<Effect>), Refu
         (S::Discovered, G::Approve) => Ok((S::Enrolled, vec![ReserveAddresses])),
         // An operator who approves a node in quarantine has looked at it: it starts over.
         (S::Quarantined { .. }, G::Approve) => Ok((S::Enrolled, vec![ReserveAddresses])),
-        (S::Failed { from, .. }, G::Approve) if !from.is_trusted() => Ok((S::Enrolled, vec![ReserveAddresses])),
+        (S::Failed { from, .. }, G::Approve) if !from.is_trusted() => {
+            Ok((S::Enrolled, vec![ReserveAddresses]))
+        }
         (S::Failed { .. }, G::Approve) => Ok((S::Enrolled, vec![])),
         (_, G::Approve) => refused("; it is approved already"),
 
@@ -178,9 +180,10 @@ pub fn step(state: &State, signal: &Signal) -> Result<(State, Vec<Effect>), Refu
         (_, G::Retire) => Ok((S::Retiring, vec![])),
 
         (S::Quarantined { .. }, _) => refused("; look at `node show`, then approve or retire it"),
-        (_, G::Quarantine(reason)) => {
-            Ok((S::Quarantined { reason: reason.clone(), from: Box::new(state.clone()) }, vec![ForgetSecrets]))
-        }
+        (_, G::Quarantine(reason)) => Ok((
+            S::Quarantined { reason: reason.clone(), from: Box::new(state.clone()) },
+            vec![ForgetSecrets],
+        )),
 
         (S::Failed { from, .. }, G::Fail(reason)) => {
             Ok((S::Failed { reason: reason.clone(), from: from.clone() }, vec![]))
@@ -243,7 +246,12 @@ mod tests {
         for (name, state, signal, why) in [
             ("an unknown node gets no image", State::Discovered, Signal::BootImage, "approve it first"),
             ("nor through a failure", failed(State::Discovered), Signal::BootImage, "approve it first"),
-            ("a node in quarantine does not boot", quarantined.clone(), Signal::BootImage, "approve or retire"),
+            (
+                "a node in quarantine does not boot",
+                quarantined.clone(),
+                Signal::BootImage,
+                "approve or retire",
+            ),
             ("nor report", quarantined, Signal::ReportReady, "approve or retire"),
             ("nobody is ready without a boot", State::Enrolled, Signal::ReportReady, "not handed an image"),
             ("approved twice", State::Ready, Signal::Approve, "approved already"),
@@ -257,7 +265,10 @@ mod tests {
 
     #[test]
     fn approval_reserves_and_retirement_releases() {
-        assert_eq!(step(&State::Discovered, &Signal::Approve).map(|r| r.1), Ok(vec![Effect::ReserveAddresses]));
+        assert_eq!(
+            step(&State::Discovered, &Signal::Approve).map(|r| r.1),
+            Ok(vec![Effect::ReserveAddresses])
+        );
         assert_eq!(
             step(&State::Retiring, &Signal::Wiped).map(|r| r.1),
             Ok(vec![Effect::ReleaseAddresses, Effect::ForgetSecrets])

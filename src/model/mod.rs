@@ -18,7 +18,8 @@ pub mod world;
 pub use event::{Event, EventKind};
 pub use group::Group;
 pub use ids::{
-    Arch, Firmware, GroupName, IdError, ImageName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest, Timestamp,
+    Arch, Firmware, GroupName, IdError, ImageName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest,
+    Timestamp,
 };
 pub use image::{Artifact, Image, Netboot};
 pub use lease::{Lease, LeaseState};

@@ -41,6 +41,9 @@ pub struct Node {
     /// The boot it is on, or was last on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootAttempt>,
+    /// What its iPXE was last told that it waits for; `None` once it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// What it last reported of itself.
     #[serde(default)]
     pub observed: Observed,
@@ -49,7 +52,7 @@ pub struct Node {
 /// One boot of a node with an image that the appliance handed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootAttempt {
-    /// What it boots; `None` for a node without a pin.
+    /// What it boots.
     pub image: ImageRef,
     /// When its script was served.
     pub started: Timestamp,

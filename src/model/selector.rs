@@ -19,7 +19,9 @@ pub struct Selector(String);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SelectorError {
     /// Nothing matches.
-    #[error("no node is called '{0}'; `firstlight node list` shows what there is (names, MACs, serials, IPs and id prefixes work)")]
+    #[error(
+        "no node is called '{0}'; `firstlight node list` shows what there is (names, MACs, serials, IPs and id prefixes work)"
+    )]
     NotFound(String),
     /// More than one node matches.
     #[error("'{text}' could be any of {}; give more of it", names.join(", "))]

@@ -22,7 +22,9 @@ const SPACE_CHECK: u64 = 4 << 20;
 #[derive(Debug, Error)]
 pub enum BlobError {
     /// Not enough room.
-    #[error("the disk that holds {path} is full ({free} bytes free, {RESERVED_BYTES} are kept for the state); remove images with `firstlight image remove` and `firstlight image gc`, or grow the disk")]
+    #[error(
+        "the disk that holds {path} is full ({free} bytes free, {RESERVED_BYTES} are kept for the state); remove images with `firstlight image remove` and `firstlight image gc`, or grow the disk"
+    )]
     DiskFull {
         /// Where the artifacts lie.
         path: PathBuf,
@@ -30,7 +32,9 @@ pub enum BlobError {
         free: u64,
     },
     /// The bytes are not what was announced.
-    #[error("the artifact's SHA-256 is {found}, not {expected}; it was changed on the way or the manifest is wrong")]
+    #[error(
+        "the artifact's SHA-256 is {found}, not {expected}; it was changed on the way or the manifest is wrong"
+    )]
     Mismatch {
         /// The digest that was announced.
         expected: Sha256Digest,
@@ -64,7 +68,9 @@ impl Blobs {
         let blobs = Self { root: state_dir.join("blobs") };
         let uploads = blobs.uploads();
         match fs::remove_dir_all(&uploads).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("clear", &uploads)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("clear", &uploads)(error));
+            }
             _ => {}
         }
         for folder in [uploads, blobs.root.join("sha256")] {
@@ -111,7 +117,10 @@ impl Blobs {
     }
 
     /// Removes every artifact that `keep` does not ask for; returns how many and how many bytes.
-    pub async fn collect_garbage(&self, keep: impl Fn(Sha256Digest) -> bool) -> Result<(usize, u64), BlobError> {
+    pub async fn collect_garbage(
+        &self,
+        keep: impl Fn(Sha256Digest) -> bool,
+    ) -> Result<(usize, u64), BlobError> {
         let root = self.root.join("sha256");
         let (mut files, mut bytes) = (0, 0_u64);
         let mut shards = fs::read_dir(&root).await.map_err(failed("read", &root))?;
@@ -140,7 +149,13 @@ impl Blobs {
             .tempfile_in(self.uploads())
             .map_err(failed("write in", &self.uploads()))?;
         let (file, path) = file.into_parts();
-        Ok(Upload { blobs: self.clone(), file: File::from_std(file), path, hasher: Sha256::new(), written: 0 })
+        Ok(Upload {
+            blobs: self.clone(),
+            file: File::from_std(file),
+            path,
+            hasher: Sha256::new(),
+            written: 0,
+        })
     }
 
     /// Refuses when `more` bytes would eat into the reserve.

@@ -86,7 +86,9 @@ impl Engine {
         }
         let mut events = self.db.scan_prefix([codec::EVENT]).keys();
         let seq = |key: Option<sled::Result<sled::IVec>>| {
-            key.transpose().map_err(|error| database(&error)).map(|key| key.and_then(|key| codec::seq_of(&key)))
+            key.transpose()
+                .map_err(|error| database(&error))
+                .map(|key| key.and_then(|key| codec::seq_of(&key)))
         };
         if let Some(oldest) = seq(events.next())? {
             let newest = seq(events.next_back())?.unwrap_or(oldest);

@@ -32,7 +32,9 @@ const FEED: usize = 4096;
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
     /// Another process has the database open.
-    #[error("the state in {0} is in use by another process; stop the other `firstlight serve`, or give --state-dir another folder")]
+    #[error(
+        "the state in {0} is in use by another process; stop the other `firstlight serve`, or give --state-dir another folder"
+    )]
     Locked(PathBuf),
     /// A file or folder cannot be used.
     #[error("cannot {action} {path}: {cause}")]
@@ -56,7 +58,9 @@ pub enum StoreError {
         cause: String,
     },
     /// Written by a newer Firstlight.
-    #[error("the state has schema {found}, this Firstlight knows up to {known}; install the newer version again")]
+    #[error(
+        "the state has schema {found}, this Firstlight knows up to {known}; install the newer version again"
+    )]
     Newer {
         /// The schema on disk.
         found: u32,
@@ -105,10 +109,16 @@ impl Store {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (feed, _) = broadcast::channel(FEED);
         let (broken_tx, broken) = watch::channel(None);
-        let writer = writer::Writer { engine, world, view: Arc::clone(&view), feed: feed.clone(), broken: broken_tx };
-        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(jobs)).map_err(
-            |error| StoreError::Io { action: "start the writer for", path: state_dir.into(), cause: error.to_string() },
-        )?;
+        let writer =
+            writer::Writer { engine, world, view: Arc::clone(&view), feed: feed.clone(), broken: broken_tx };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(jobs))
+            .map_err(|error| StoreError::Io {
+                action: "start the writer for",
+                path: state_dir.into(),
+                cause: error.to_string(),
+            })?;
         Ok(Self { view, queue, feed, broken, reader, thread: Some(thread) })
     }
 

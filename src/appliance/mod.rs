@@ -1,0 +1,130 @@
+//! The verbs of the product: each one transaction with its events.
+//!
+//! [`Appliance`] is what the services hold. [`nodes`], [`groups`], [`images`] and [`leases`] are what an
+//! administrator does; [`boot`] is what a booting machine does; [`transition`] is the one place that moves a
+//! node from state to state. [`views`] are the shapes in which the state is shown, [`error`] what can go wrong.
+
+mod boot;
+mod error;
+mod groups;
+mod images;
+mod leases;
+mod nodes;
+mod transition;
+pub mod views;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::broadcast;
+
+use crate::boot::{FirmwareTable, Scripts};
+use crate::config::{Config, Unknown};
+use crate::model::{Event, EventKind, ImageRef, Selector, Timestamp, World};
+use crate::store::blobs::Blobs;
+use crate::store::{EventQuery, Store};
+
+pub use boot::{Next, Report};
+pub use error::{AppError, Kind};
+pub use images::{ArtifactRef, ImportedBuild, ManifestBuild};
+pub use nodes::NodeChange;
+
+/// Who does something: an administrator's name for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(pub String);
+
+/// The appliance: its state, its artifacts and what the operator configured.
+pub struct Appliance {
+    /// What the operator configured.
+    pub config: Arc<Config>,
+    /// Which boot file which firmware gets.
+    pub firmware: Arc<FirmwareTable>,
+    /// The artifacts of images.
+    pub blobs: Blobs,
+    scripts: Scripts,
+    store: Store,
+}
+
+impl Appliance {
+    /// Puts an appliance together.
+    pub fn new(
+        config: Arc<Config>,
+        firmware: Arc<FirmwareTable>,
+        scripts: Scripts,
+        store: Store,
+        blobs: Blobs,
+    ) -> Self {
+        Self { config, firmware, blobs, scripts, store }
+    }
+
+    /// The state as of the last durable commit.
+    pub fn view(&self) -> Arc<World> {
+        self.store.view()
+    }
+
+    /// Resolves with the reason when the state can no longer be written.
+    pub async fn broken(&self) -> String {
+        self.store.broken().await
+    }
+
+    /// Past events, oldest first; `node` names the one they happened to.
+    ///
+    /// # Errors
+    /// When no such node exists, or the database cannot be read.
+    pub fn events(
+        &self,
+        node: Option<&Selector>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Event>, AppError> {
+        let world = self.view();
+        let node = node.map(|selector| selector.find(&world)).transpose()?.map(|node| node.id);
+        Ok(self.store.events(&EventQuery { node, after, limit })?)
+    }
+
+    /// Every event from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.store.subscribe()
+    }
+
+    /// Writes down that the appliance began or ceased to serve.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub async fn record(&self, kind: EventKind) -> Result<(), AppError> {
+        let at = now();
+        self.store
+            .transact(move |tx| {
+                tx.append(at, None, None, kind);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Ends the store after what is queued.
+    pub fn close(self) {
+        self.store.close();
+    }
+
+    /// The image that nodes boot which nobody approved, if the policy has one.
+    pub fn discovery_image(&self) -> Option<&ImageRef> {
+        match &self.config.enrolment.unknown {
+            Unknown::Discover(image) => Some(image),
+            Unknown::Wait => None,
+        }
+    }
+}
+
+/// The clock: the one place where the domain's time comes from.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Random bytes from the kernel.
+fn random<const N: usize>() -> Result<[u8; N], AppError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| AppError::Internal(format!("the kernel gives no random bytes: {error}")))?;
+    Ok(bytes)
+}

@@ -1,0 +1,52 @@
+//! The one place that moves a node from state to state: the pure step, its effects and its event together.
+
+use crate::model::lifecycle::{Effect, step};
+use crate::model::{Change, EventKind, Lease, LeaseState, Node, Signal, Timestamp};
+use crate::store::Tx;
+
+use super::AppError;
+
+/// Gives `node` the signal. The caller puts the node; leases and the event are put here.
+pub fn transition(
+    tx: &mut Tx,
+    node: &mut Node,
+    signal: &Signal,
+    at: Timestamp,
+    actor: Option<&str>,
+) -> Result<(), AppError> {
+    let (next, effects) = step(&node.state, signal)?;
+    for effect in effects {
+        match effect {
+            Effect::ReserveAddresses => {
+                for lease in leases(tx, node).filter(|lease| lease.state != LeaseState::Declined) {
+                    tx.put(Change::PutLease(Lease { reserved: true, ..lease }));
+                }
+            }
+            Effect::ReleaseAddresses => {
+                for lease in leases(tx, node) {
+                    tx.put(Change::DeleteLease(lease.ip));
+                }
+            }
+            Effect::ForgetSecrets => node.boot = None,
+        }
+    }
+    if next == node.state {
+        return Ok(());
+    }
+    let kind = EventKind::State {
+        from: node.state.name().into(),
+        to: next.name().into(),
+        after_ms: u64::try_from(at.since(node.state_since).as_millis()).unwrap_or(u64::MAX),
+        reason: next.reason().map(str::to_owned),
+    };
+    node.state = next;
+    node.state_since = at;
+    tx.append(at, Some(node), actor, kind);
+    Ok(())
+}
+
+/// The node's leases on all its interfaces.
+fn leases(tx: &Tx, node: &Node) -> impl Iterator<Item = Lease> + use<> {
+    let found: Vec<Lease> = node.macs.iter().flat_map(|mac| tx.world().leases_of(*mac)).cloned().collect();
+    found.into_iter()
+}

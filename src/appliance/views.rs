@@ -1,0 +1,128 @@
+//! The shapes in which the state is shown, by the API and the CLI alike.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Timestamp, World};
+
+/// A node with what follows from the rest of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The node itself.
+    #[serde(flatten)]
+    pub node: Node,
+    /// Its address.
+    pub ip: Option<Ipv4Addr>,
+    /// The image it should run: its own pin, else its group's.
+    pub desired: Option<ImageRef>,
+}
+
+/// A group and its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// The group itself.
+    #[serde(flatten)]
+    pub group: Group,
+    /// Its nodes, by name.
+    pub nodes: Vec<NodeName>,
+}
+
+/// An image and who uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageView {
+    /// The image itself.
+    #[serde(flatten)]
+    pub image: Image,
+    /// Bytes of all its artifacts.
+    pub size: u64,
+    /// Nodes pinned to it by themselves.
+    pub pinned_nodes: Vec<NodeName>,
+    /// Groups pinned to it.
+    pub pinned_groups: Vec<GroupName>,
+}
+
+/// A lease and the node that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// The lease itself.
+    #[serde(flatten)]
+    pub lease: Lease,
+    /// The node that holds it.
+    pub node: Option<NodeName>,
+    /// Whether it is in use by right now: bound, and not run out.
+    pub active: bool,
+}
+
+/// What the appliance says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Its version.
+    pub version: String,
+    /// When it began to serve.
+    pub started: Timestamp,
+    /// Its networks' subnets.
+    pub networks: Vec<String>,
+    /// How many nodes it knows.
+    pub nodes: usize,
+}
+
+/// What was found wrong with an image's artifacts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyView {
+    /// The image.
+    pub image: ImageRef,
+    /// Artifacts that were read again.
+    pub artifacts: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong, a line each; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// What a garbage collection removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcView {
+    /// Artifacts that no image names.
+    pub removed: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Shows a node.
+pub fn node_view(world: &World, node: &Node) -> NodeView {
+    let leases = || node.macs.iter().flat_map(|mac| world.leases_of(*mac));
+    let ip = leases()
+        .filter(|lease| matches!(lease.state, LeaseState::Bound | LeaseState::Released))
+        .max_by_key(|lease| lease.expires)
+        .map(|lease| lease.ip);
+    NodeView { node: node.clone(), ip, desired: world.pin_of(node).cloned() }
+}
+
+/// Shows a group.
+pub fn group_view(world: &World, group: &Group) -> GroupView {
+    let members = world.nodes().filter(|node| node.group.as_ref() == Some(&group.name));
+    let mut nodes: Vec<NodeName> = members.map(|node| node.name.clone()).collect();
+    nodes.sort();
+    GroupView { group: group.clone(), nodes }
+}
+
+/// Shows an image.
+pub fn image_view(world: &World, image: &Image) -> ImageView {
+    let pinned = |pin: &Option<ImageRef>| pin.as_ref() == Some(&image.image);
+    let mut pinned_nodes: Vec<NodeName> =
+        world.nodes().filter(|node| pinned(&node.pin)).map(|node| node.name.clone()).collect();
+    pinned_nodes.sort();
+    let pinned_groups =
+        world.groups().filter(|group| pinned(&group.pin)).map(|group| group.name.clone()).collect();
+    ImageView { image: image.clone(), size: image.size(), pinned_nodes, pinned_groups }
+}
+
+/// Shows a lease.
+pub fn lease_view(world: &World, lease: &Lease, now: Timestamp) -> LeaseView {
+    LeaseView {
+        lease: lease.clone(),
+        node: world.node_with_mac(lease.mac).map(|node| node.name.clone()),
+        active: lease.is_active(now),
+    }
+}

@@ -1,0 +1,64 @@
+# The ways in: `make run` shows the main job on a virtual rack, `make test` runs every check.
+
+CARGO  ?= cargo
+TARGET := x86_64-unknown-linux-gnu
+OUT    := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
+ROUNDS ?= 20
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+.PHONY: build
+build: ## the static binary, release profile
+	$(CARGO) build --release --locked --bin firstlight
+	@echo "built $(OUT)/firstlight"
+
+.PHONY: run
+run: ## two virtual servers from power-on to ready, watched live
+	tests/setup.sh run
+	$(CARGO) build --release --locked --bin firstlight --example virtual-rack
+	$(OUT)/examples/virtual-rack --firstlight $(OUT)/firstlight
+
+.PHONY: test
+test: setup check unit rack-tests test-power fuzz ## every check there is, in the order of their speed
+	@echo "all checks passed"
+
+.PHONY: setup
+setup: ## what the tests need, from the distribution
+	tests/setup.sh test
+
+.PHONY: check
+check: ## formatting and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+
+.PHONY: unit
+unit: ## tests without firmware: tables, properties, real clients in namespaces
+	$(CARGO) test --release --locked --lib --bins
+	$(CARGO) test --release --locked --test cli --test bad_input --test boot_plane --test dhcp_clients
+
+.PHONY: rack-tests
+rack-tests: ## tests with real firmware on the virtual rack
+	$(CARGO) test --release --locked --test rack_selftest --test boot -- --test-threads 1
+
+.PHONY: test-power
+test-power: ## power cuts on a virtual disk; ROUNDS=200 for a long run
+	ROUNDS=$(ROUNDS) $(CARGO) test --release --locked --test power_cut -- --nocapture
+
+.PHONY: fuzz
+fuzz: ## every parser edge, 60 s each
+	tests/fuzz.sh
+
+.PHONY: bench
+bench: ## ratios against dnsmasq and nginx, measured side by side
+	tests/setup.sh bench
+	$(CARGO) bench --locked
+
+.PHONY: install
+install: build ## binary, systemd unit, man pages and completions below $(DESTDIR)
+	install -Dm755 $(OUT)/firstlight $(DESTDIR)/usr/local/bin/firstlight
+	install -Dm644 systemd/firstlight.service $(DESTDIR)/etc/systemd/system/firstlight.service
+	install -d $(DESTDIR)/usr/local/share/man/man1 $(DESTDIR)/usr/local/share/bash-completion/completions
+	$(OUT)/firstlight man $(DESTDIR)/usr/local/share/man/man1
+	$(OUT)/firstlight completions bash > $(DESTDIR)/usr/local/share/bash-completion/completions/firstlight

@@ -1,0 +1,1 @@
+//! `firstlight serve`: puts the appliance together, starts its services and stops them.

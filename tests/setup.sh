@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs what `make run`, `make test` and `make bench` need, from Debian's or Ubuntu's packages.
+# Does nothing, and needs no network, when all of it is there.
+set -euo pipefail
+
+what=${1:?usage: tests/setup.sh run|test|bench}
+
+run=(qemu-system-x86 ovmf ipxe ipxe-qemu iproute2 util-linux busybox-static cpio zstd kmod curl e2fsprogs)
+test=("${run[@]}" udhcpc isc-dhcp-client dhcpcd5 tftp-hpa atftp dnsmasq-base nginx-light tcpdump man-db bash-completion)
+bench=("${test[@]}" kea-admin)
+
+case $what in
+  run) wanted=("${run[@]}") ;;
+  test) wanted=("${test[@]}") ;;
+  bench) wanted=("${bench[@]}") ;;
+  *) echo "tests/setup.sh: '$what' is not one of run, test, bench" >&2; exit 2 ;;
+esac
+
+if [[ $(id -u) != 0 ]]; then
+  echo "tests/setup.sh: network namespaces and packages need root; run 'sudo make ...'" >&2
+  exit 1
+fi
+if ! command -v cargo > /dev/null; then
+  echo "tests/setup.sh: no Rust toolchain; install one with rustup (https://rustup.rs), 1.90 or later" >&2
+  exit 1
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true)
+  [[ $state == installed ]] || missing+=("$package")
+done
+# The boot image is made of a kernel package that is taken apart; its name has to be looked up.
+if [[ ${#missing[@]} -gt 0 || ! -d /var/lib/apt/lists || -z $(ls -A /var/lib/apt/lists) ]]; then
+  export DEBIAN_FRONTEND=noninteractive
+  echo "updating the package lists"
+  apt-get update -qq
+  if [[ ${#missing[@]} -gt 0 ]]; then
+    echo "installing ${missing[*]}"
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+  fi
+fi

@@ -119,9 +119,9 @@ impl FirmwareTable {
 pub enum ClientKind {
     /// iPXE: user class "iPXE" (option 77) or its encapsulated options (175). Holds option 93, where given.
     Ipxe(Option<u16>),
-    /// PXE firmware: vendor class "PXEClient…" (option 60), with option 93.
+    /// PXE firmware: vendor class `PXEClient…` (option 60), with option 93.
     Pxe(u16),
-    /// UEFI HTTP boot: vendor class "HTTPClient…", with option 93.
+    /// UEFI HTTP boot: vendor class `HTTPClient…`, with option 93.
     HttpBoot(u16),
     /// Anything else: an operating system. Holds its vendor class, cut to printable characters.
     Other(String),
@@ -160,7 +160,7 @@ pub struct BootFile {
     pub name: String,
     /// The server's address (`siaddr`, option 66).
     pub next_server: Ipv4Addr,
-    /// Whether option 60 must be answered with "HTTPClient" (UEFI specification 2.10, section 24.7.2).
+    /// Whether option 60 must be answered with `HTTPClient` (UEFI specification 2.10, section 24.7.2).
     pub http_client: bool,
 }
 

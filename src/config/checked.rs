@@ -117,7 +117,7 @@ pub fn check(file: wire::File) -> Result<Config, Wrong> {
         socket: file.socket.unwrap_or_else(|| "/run/firstlight/firstlight.sock".into()),
         overrides: file.overrides.unwrap_or_else(|| "/etc/firstlight".into()),
         networks,
-        enrolment: check_enrolment(file.enrolment)?,
+        enrolment: check_enrolment(&file.enrolment)?,
         http_port: match file.http.port {
             Some(0) => return Err(at("http.port")("0 is not a port".into())),
             port => port.unwrap_or(8080),
@@ -211,7 +211,7 @@ fn check_domain(domain: &str) -> Result<(), String> {
     }
 }
 
-fn check_enrolment(enrolment: wire::Enrolment) -> Result<Enrolment, Wrong> {
+fn check_enrolment(enrolment: &wire::Enrolment) -> Result<Enrolment, Wrong> {
     let at = |key: &str, message: String| Err((format!("enrolment.{key}"), message));
     let policy = match enrolment.policy.as_deref() {
         None | Some("manual") => Policy::Manual,
@@ -229,7 +229,7 @@ fn check_enrolment(enrolment: wire::Enrolment) -> Result<Enrolment, Wrong> {
         Err(error) => return at("discovery_image", format!("{error}")),
     };
     let unknown = match (enrolment.unknown.as_deref(), image) {
-        (Some("discover"), Some(image)) | (None, Some(image)) => Unknown::Discover(image),
+        (Some("discover") | None, Some(image)) => Unknown::Discover(image),
         (Some("discover"), None) => {
             return at("discovery_image", "unknown = \"discover\" needs one, such as discovery@1".into());
         }

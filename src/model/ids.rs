@@ -77,8 +77,9 @@ impl MacAddr {
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let mut octets = self.0.iter();
+        octets.next().iter().try_for_each(|octet| write!(f, "{octet:02x}"))?;
+        octets.try_for_each(|octet| write!(f, ":{octet:02x}"))
     }
 }
 

@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::node::Node;
 
 /// One record written or removed.
+#[expect(clippy::large_enum_variant, reason = "lives only for a transaction; a box would cost more")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A node is new or different.

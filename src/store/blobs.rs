@@ -142,7 +142,7 @@ impl Blobs {
     }
 
     /// Begins an artifact. `size` is what the sender announced, 0 when it did not.
-    pub async fn create(&self, size: u64) -> Result<Upload, BlobError> {
+    pub fn create(&self, size: u64) -> Result<Upload, BlobError> {
         self.check_space(size)?;
         let file = tempfile::Builder::new()
             .prefix("upload-")

@@ -59,19 +59,13 @@ impl Engine {
     }
 
     fn check_schema(&mut self) -> Result<(), StoreError> {
-        match self.db.get(SCHEMA_KEY).map_err(|error| database(&error))? {
-            Some(value) => {
-                let found: u32 = codec::decode(SCHEMA_KEY, &value)?;
-                if found > SCHEMA {
-                    return Err(StoreError::Newer { found, known: SCHEMA });
-                }
-                // There has been no schema before 1 to migrate from.
-                Ok(())
-            }
-            None => {
-                let value = SCHEMA.to_string().into_bytes();
-                self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
-            }
+        if let Some(value) = self.db.get(SCHEMA_KEY).map_err(|error| database(&error))? {
+            let found: u32 = codec::decode(SCHEMA_KEY, &value)?;
+            // There has been no schema before 1 to migrate from.
+            if found > SCHEMA { Err(StoreError::Newer { found, known: SCHEMA }) } else { Ok(()) }
+        } else {
+            let value = SCHEMA.to_string().into_bytes();
+            self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
         }
     }
 

@@ -1,1 +1,0 @@
-//! `firstlight serve`: puts the appliance together, starts its services and stops them.

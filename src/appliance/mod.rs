@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 
-use crate::boot::{FirmwareTable, Scripts};
+use crate::boot::{Explanation, FirmwareTable, Scripts, explain};
 use crate::config::{Config, Unknown};
 use crate::model::{Event, EventKind, ImageRef, Selector, Timestamp, World};
 use crate::store::blobs::Blobs;
@@ -28,6 +28,9 @@ pub use boot::{Next, Report};
 pub use error::{AppError, Kind};
 pub use images::{ArtifactRef, ImportedBuild, ManifestBuild};
 pub use nodes::NodeChange;
+
+/// How far back an explanation looks.
+const EXPLAINED_EVENTS: usize = 200;
 
 /// Who does something: an administrator's name for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,17 @@ impl Appliance {
         let world = self.view();
         let node = node.map(|selector| selector.find(&world)).transpose()?.map(|node| node.id);
         Ok(self.store.events(&EventQuery { node, after, limit })?)
+    }
+
+    /// Where a node's last boot stands, and why.
+    ///
+    /// # Errors
+    /// When no such node exists, or the database cannot be read.
+    pub fn explain(&self, selector: &Selector) -> Result<Explanation, AppError> {
+        let world = self.view();
+        let node = selector.find(&world)?;
+        let query = EventQuery { node: Some(node.id), after: None, limit: EXPLAINED_EVENTS };
+        Ok(explain(node, &self.store.events(&query)?))
     }
 
     /// Every event from now on.

@@ -2,12 +2,14 @@
 //!
 //! [`firmware`]: which boot file which firmware gets, so that it ends up in iPXE. [`next`]: what a node's iPXE
 //! is then told to do, from the node's state and pins. [`script`]: that decision as an iPXE script, from the
-//! templates in `ipxe-scripts/`.
+//! templates in `ipxe-scripts/`. [`explain`]: where a boot stopped, and why.
 
+pub mod explain;
 pub mod firmware;
 pub mod next;
 pub mod script;
 
+pub use explain::{Explanation, explain};
 pub use firmware::{BootFile, ClientKind, FirmwareEntry, FirmwareTable, Transport, boot_file};
 pub use next::{Action, next_action};
 pub use script::{ScriptContext, Scripts};

@@ -79,24 +79,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{Artifact, Change, Group, MacAddr, NodeId, Observed, Sha256Digest, Timestamp};
+    use crate::model::{Artifact, Change, Group, MacAddr, NodeId, Sha256Digest, Timestamp};
 
     fn node(state: State, group: Option<&str>, pin: Option<&str>) -> Node {
         Node {
-            id: NodeId(1),
-            name: "n1".parse().expect("a name"),
-            macs: vec![MacAddr([2, 0, 0, 0, 0, 1])],
             state,
-            state_since: Timestamp(0),
-            first_seen: Timestamp(0),
-            arch: None,
-            firmware: None,
-            uuid: None,
             group: group.map(|name| name.parse().expect("a group name")),
             pin: pin.map(|image| image.parse().expect("an image")),
-            boot: None,
-            waits_for: None,
-            observed: Observed::default(),
+            ..Node::discovered(
+                NodeId(1),
+                "n1".parse().expect("a name"),
+                MacAddr([2, 0, 0, 0, 0, 1]),
+                Timestamp(0),
+            )
         }
     }
 

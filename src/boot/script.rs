@@ -130,24 +130,17 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Arch, Artifact, Netboot, NodeId, Observed, Sha256Digest, State, Timestamp};
+    use crate::model::{Arch, Artifact, Netboot, NodeId, Sha256Digest, State, Timestamp};
 
     fn node() -> Node {
         Node {
-            id: NodeId(1),
-            name: "n1".parse().expect("a name"),
-            macs: vec![MacAddr([2, 0, 0, 0, 0, 1])],
             state: State::Enrolled,
-            state_since: Timestamp(0),
-            first_seen: Timestamp(0),
-            arch: None,
-            firmware: None,
-            uuid: None,
-            group: None,
-            pin: None,
-            boot: None,
-            waits_for: None,
-            observed: Observed::default(),
+            ..Node::discovered(
+                NodeId(1),
+                "n1".parse().expect("a name"),
+                MacAddr([2, 0, 0, 0, 0, 1]),
+                Timestamp(0),
+            )
         }
     }
 

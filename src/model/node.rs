@@ -49,6 +49,28 @@ pub struct Node {
     pub observed: Observed,
 }
 
+impl Node {
+    /// A node that was just seen for the first time.
+    pub fn discovered(id: NodeId, name: NodeName, mac: MacAddr, at: Timestamp) -> Self {
+        Self {
+            id,
+            name,
+            macs: vec![mac],
+            state: State::Discovered,
+            state_since: at,
+            first_seen: at,
+            arch: None,
+            firmware: None,
+            uuid: None,
+            group: None,
+            pin: None,
+            boot: None,
+            waits_for: None,
+            observed: Observed::default(),
+        }
+    }
+}
+
 /// One boot of a node with an image that the appliance handed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootAttempt {

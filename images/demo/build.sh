@@ -8,7 +8,7 @@
 #     Also writes two manifests over the same files: demo.toml and discovery.toml.
 # `disk`: kernel + initrd that mount /dev/vda on /data and run /payload there; see initrd/init-disk.
 #
-# Needs: apt-get with package lists, dpkg, cpio, zstd. Needs no root. The same inputs give the same bytes.
+# Needs: apt-get with package lists, dpkg, cpio. Needs no root. The same inputs give the same bytes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -35,7 +35,7 @@ done
 [ -n "$out" ] || usage
 case $flavour in net | disk) ;; *) die "no flavour '$flavour': net or disk" ;; esac
 [[ $version =~ ^[A-Za-z0-9._+-]+$ ]] || die "version '$version': letters, digits and . _ + - only"
-for tool in apt-get apt-cache dpkg-deb cpio zstd sha256sum; do
+for tool in apt-get apt-cache dpkg-deb cpio gzip sha256sum; do
     command -v $tool >/dev/null || die "$tool is missing"
 done
 
@@ -108,7 +108,7 @@ fi
 find "$root" -exec touch -h -d @0 {} +
 (cd "$root" && find . -print0 | LC_ALL=C sort -z \
     | cpio --quiet -0 -o -H newc -R 0:0 --reproducible) >"$work/initrd.cpio"
-zstd -q -19 -f "$work/initrd.cpio" -o "$work/initrd.img"
+gzip -9n <"$work/initrd.cpio" >"$work/initrd.img"
 install -m 644 "$work/initrd.img" "$out/initrd.img"
 install -m 644 "$kernel_dir/boot/vmlinuz-$release" "$out/vmlinuz"
 

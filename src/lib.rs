@@ -12,4 +12,5 @@ pub mod appliance;
 pub mod boot;
 pub mod config;
 pub mod model;
+pub mod ndp;
 pub mod store;

@@ -11,6 +11,8 @@
 pub mod appliance;
 pub mod boot;
 pub mod config;
+pub mod dhcp;
 pub mod model;
 pub mod ndp;
 pub mod store;
+pub mod tftp;

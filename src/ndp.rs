@@ -6,13 +6,12 @@
 //! 4.2: "not a default router") ends that wait at once, and changes nothing on any host that hears it.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 use crate::model::MacAddr;
@@ -37,7 +36,7 @@ pub struct NdpError {
 
 /// Answers router solicitations on one interface.
 pub struct Advertiser {
-    socket: AsyncFd<Socket>,
+    socket: UdpSocket,
     interface: String,
     index: u32,
     advertisement: [u8; 24],
@@ -80,7 +79,8 @@ impl Advertiser {
             // Receivers drop advertisements that could have come through a router (section 6.1.2).
             socket.set_unicast_hops_v6(255)?;
             socket.set_multicast_if_v6(index)?;
-            AsyncFd::register_with_interest(socket, Interest::READABLE)
+            // A raw socket sends and receives datagrams, so tokio's type for those serves.
+            UdpSocket::from_std(std::net::UdpSocket::from(std::os::fd::OwnedFd::from(socket)))
         };
         let socket = open().map_err(|cause| NdpError { interface: name.to_owned(), cause })?;
         Ok(Self { socket, interface: name.to_owned(), index, advertisement: advertisement(mac) })
@@ -95,8 +95,8 @@ impl Advertiser {
             };
             match peer {
                 Ok(Some(peer)) => {
-                    let target = SockAddr::from(SocketAddr::V6(SocketAddrV6::new(peer, 0, 0, self.index)));
-                    if let Err(error) = self.socket.get_ref().send_to(&self.advertisement, &target) {
+                    let target = SocketAddr::V6(SocketAddrV6::new(peer, 0, 0, self.index));
+                    if let Err(error) = self.socket.send_to(&self.advertisement, target).await {
                         tracing::debug!(interface = %self.interface, %peer, %error, "router advertisement not sent");
                     }
                 }
@@ -110,21 +110,14 @@ impl Advertiser {
     /// The next packet's sender, if it is one that is answered.
     async fn receive(&self) -> io::Result<Option<Ipv6Addr>> {
         let mut buffer = [0; 1500];
-        let (length, from) = self
-            .socket
-            .async_io(Interest::READABLE, |socket| receive_from(socket, &mut buffer))
-            .await?;
+        let (length, from) = self.socket.recv_from(&mut buffer).await?;
         let solicits = buffer.get(..length).is_some_and(is_solicitation);
         // A link-local sender is on this link: no router passes it on.
-        Ok(from.filter(|peer| solicits && peer.is_unicast_link_local()))
+        Ok(match from.ip() {
+            IpAddr::V6(peer) if solicits && peer.is_unicast_link_local() => Some(peer),
+            _ => None,
+        })
     }
-}
-
-fn receive_from(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<Ipv6Addr>)> {
-    use std::os::fd::AsRawFd;
-    let (length, from) =
-        nix::sys::socket::recvfrom::<nix::sys::socket::SockaddrIn6>(socket.as_raw_fd(), buffer)?;
-    Ok((length, from.map(|from| from.ip())))
 }
 
 #[cfg(test)]

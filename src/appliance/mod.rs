@@ -1,10 +1,11 @@
 //! The verbs of the product: each one transaction with its events.
 //!
 //! [`Appliance`] is what the services hold. [`nodes`], [`groups`], [`images`] and [`leases`] are what an
-//! administrator does; [`boot`] is what a booting machine does; [`transition`] is the one place that moves a
+//! administrator does; [`dhcp`] and [`boot`] are what a booting machine does; [`transition`] is the one place that moves a
 //! node from state to state. [`views`] are the shapes in which the state is shown, [`error`] what can go wrong.
 
 mod boot;
+mod dhcp;
 mod error;
 mod groups;
 mod images;

@@ -14,6 +14,7 @@ use super::group::Group;
 use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Timestamp};
 use super::image::Image;
 use super::lease::Lease;
+use super::lifecycle::State;
 use super::node::Node;
 
 /// One record written or removed.
@@ -46,6 +47,8 @@ pub struct World {
     nodes: OrdMap<NodeId, Arc<Node>>,
     by_mac: OrdMap<MacAddr, NodeId>,
     by_name: OrdMap<NodeName, NodeId>,
+    /// Nodes that nobody approved.
+    strangers: OrdSet<NodeId>,
     groups: OrdMap<GroupName, Arc<Group>>,
     images: OrdMap<ImageRef, Arc<Image>>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
@@ -87,6 +90,11 @@ impl World {
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// How many nodes nobody has approved.
+    pub fn strangers(&self) -> usize {
+        self.strangers.len()
     }
 
     /// The group of this name.
@@ -156,6 +164,9 @@ impl World {
                     self.by_mac.insert(*mac, node.id);
                 }
                 self.by_name.insert(node.name.clone(), node.id);
+                if node.state == State::Discovered {
+                    self.strangers.insert(node.id);
+                }
                 self.nodes.insert(node.id, Arc::new(node.clone()));
             }
             Change::DeleteNode(id) => {
@@ -196,6 +207,7 @@ impl World {
                 self.by_mac.remove(mac);
             }
             self.by_name.remove(&old.name);
+            self.strangers.remove(&id);
         }
     }
 

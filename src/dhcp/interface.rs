@@ -1,0 +1,79 @@
+//! The interfaces of this host.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use nix::ifaddrs::getifaddrs;
+use thiserror::Error;
+
+use crate::model::{MacAddr, Subnet};
+
+/// An interface that is ready to serve a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its hardware address.
+    pub mac: MacAddr,
+    /// Its address on the network: the server identifier.
+    pub address: Ipv4Addr,
+}
+
+/// Why an interface cannot serve a network.
+#[derive(Debug, Error)]
+pub enum InterfaceError {
+    /// There is none of this name.
+    #[error("there is no interface '{name}'; this host has {}", others.join(", "))]
+    Missing {
+        /// The name.
+        name: String,
+        /// The names there are.
+        others: Vec<String>,
+    },
+    /// It has no address on the network.
+    #[error("interface '{name}' has no address in {subnet}; add one, for example: ip addr add {example} dev {name}")]
+    NoAddress {
+        /// The interface.
+        name: String,
+        /// The network.
+        subnet: Subnet,
+        /// An address that would do.
+        example: String,
+    },
+    /// It is not Ethernet.
+    #[error("interface '{0}' has no Ethernet address; DHCP is served on Ethernet only")]
+    NotEthernet(String),
+    /// The system does not tell.
+    #[error("cannot list the interfaces of this host: {0}")]
+    System(#[from] nix::Error),
+}
+
+/// Looks up the interface `name` and its address in `subnet`.
+///
+/// # Errors
+/// When it is not there, has no address there, or is not Ethernet.
+pub fn find(name: &str, subnet: Subnet) -> Result<Interface, InterfaceError> {
+    let (mut mac, mut address, mut others) = (None, None, BTreeSet::new());
+    for entry in getifaddrs()? {
+        others.insert(entry.interface_name.clone());
+        let Some(storage) = entry.address.filter(|_| entry.interface_name == name) else { continue };
+        if let Some(octets) = storage.as_link_addr().and_then(nix::sys::socket::LinkAddr::addr) {
+            mac = Some(MacAddr(octets));
+        }
+        let ip = storage.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip);
+        address = address.or(ip.filter(|ip| subnet.has_host(*ip)));
+    }
+    if !others.contains(name) {
+        return Err(InterfaceError::Missing { name: name.to_owned(), others: others.into_iter().collect() });
+    }
+    let mac = mac.filter(|mac| mac.is_client()).ok_or_else(|| InterfaceError::NotEthernet(name.to_owned()))?;
+    let address = address.ok_or_else(|| InterfaceError::NoAddress {
+        name: name.to_owned(),
+        subnet,
+        example: format!("{}/{}", Ipv4Addr::from_bits(subnet.address.to_bits() | 1), subnet.prefix),
+    })?;
+    let index = nix::net::if_::if_nametoindex(name)?;
+    Ok(Interface { name: name.to_owned(), index, mac, address })
+}

@@ -1,0 +1,190 @@
+//! A DHCP message from a client, read once into what matters.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
+use dhcproto::{Decodable, Decoder};
+use thiserror::Error;
+
+use crate::boot::ClientKind;
+use crate::model::MacAddr;
+
+/// Bytes of a message before its options (RFC 2131 section 2), magic cookie included.
+const FIXED_PART: usize = 240;
+/// The longest message that is taken: an Ethernet frame's worth.
+pub const LONGEST: usize = 1500;
+/// RFC 2131 section 3.
+const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Hops after which a message is dropped (RFC 1542 section 4.1.1).
+const HOPS: u8 = 16;
+
+/// Why a message is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// Shorter than the fixed part, or longer than a frame.
+    #[error("a length that no DHCP message has")]
+    Length,
+    /// Not from a client.
+    #[error("not a BOOTREQUEST")]
+    NotARequest,
+    /// Not Ethernet, or an address that no client has.
+    #[error("not an Ethernet client's hardware address")]
+    Hardware,
+    /// BOOTP, or something else.
+    #[error("no DHCP magic cookie")]
+    Cookie,
+    /// Passed on too often.
+    #[error("more relay hops than RFC 1542 allows")]
+    Hops,
+    /// dhcproto cannot read it.
+    #[error("malformed")]
+    Malformed,
+    /// BOOTP.
+    #[error("no message type (option 53)")]
+    NoMessageType,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its hardware address.
+    pub mac: MacAddr,
+    /// What it says it is.
+    pub kind: ClientKind,
+    /// Its SMBIOS UUID (option 97), hyphenated.
+    pub uuid: Option<String>,
+    /// Its host name (option 12), printable characters only.
+    pub hostname: Option<String>,
+}
+
+/// A message that was found to be a client's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What it wants.
+    pub message_type: MessageType,
+    /// Who asks.
+    pub client: Client,
+    /// The message, for what the reply copies.
+    pub message: Message,
+}
+
+impl Request {
+    /// Reads a datagram.
+    ///
+    /// # Errors
+    /// When it is no DHCP message of an Ethernet client.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
+        if !(FIXED_PART..=LONGEST).contains(&bytes.len()) {
+            return Err(RequestError::Length);
+        }
+        // Before decoding: dhcproto's `chaddr` slices by `hlen` unchecked.
+        if bytes.get(1..3) != Some(&[1, 6]) {
+            return Err(RequestError::Hardware);
+        }
+        if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
+            return Err(RequestError::Cookie);
+        }
+        let message = Message::decode(&mut Decoder::new(bytes)).map_err(|_| RequestError::Malformed)?;
+        Self::new(message)
+    }
+
+    /// Checks a decoded message.
+    ///
+    /// # Errors
+    /// When it is no client's.
+    pub fn new(message: Message) -> Result<Self, RequestError> {
+        if message.opcode() != Opcode::BootRequest {
+            return Err(RequestError::NotARequest);
+        }
+        if message.htype() != HType::Eth || message.hlen() != 6 {
+            return Err(RequestError::Hardware);
+        }
+        if message.hops() > HOPS {
+            return Err(RequestError::Hops);
+        }
+        let mac = <[u8; 6]>::try_from(message.chaddr()).map(MacAddr).map_err(|_| RequestError::Hardware)?;
+        if !mac.is_client() {
+            return Err(RequestError::Hardware);
+        }
+        let message_type = message.opts().msg_type().ok_or(RequestError::NoMessageType)?;
+        let client = Client { mac, kind: kind(&message), uuid: uuid(&message), hostname: hostname(&message) };
+        Ok(Self { message_type, client, message })
+    }
+
+    /// The address it asks for (option 50).
+    pub fn requested_ip(&self) -> Option<Ipv4Addr> {
+        match self.message.opts().get(OptionCode::RequestedIpAddress) {
+            Some(DhcpOption::RequestedIpAddress(ip)) => Some(*ip),
+            _ => None,
+        }
+    }
+
+    /// The server it speaks to (option 54).
+    pub fn server_identifier(&self) -> Option<Ipv4Addr> {
+        match self.message.opts().get(OptionCode::ServerIdentifier) {
+            Some(DhcpOption::ServerIdentifier(ip)) => Some(*ip),
+            _ => None,
+        }
+    }
+}
+
+/// An option's bytes, for those that dhcproto leaves as bytes.
+fn bytes(message: &Message, code: OptionCode) -> &[u8] {
+    match message.opts().get(code) {
+        Some(
+            DhcpOption::ClassIdentifier(data)
+            | DhcpOption::UserClass(data)
+            | DhcpOption::ClientMachineIdentifier(data),
+        ) => data,
+        Some(DhcpOption::Unknown(option)) => option.data(),
+        _ => &[],
+    }
+}
+
+fn kind(message: &Message) -> ClientKind {
+    let class = bytes(message, OptionCode::ClassIdentifier);
+    let architecture = match message.opts().get(OptionCode::ClientSystemArchitecture) {
+        Some(DhcpOption::ClientSystemArchitecture(code)) => Some(code.0),
+        // "PXEClient:Arch:00007:UNDI:003016" (PXE specification 2.1, table 2-1), for who leaves option 93 out.
+        _ => class.get(15..20).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()),
+    };
+    // The user class is length-prefixed (RFC 3004) or, from iPXE, bare.
+    let user_class = bytes(message, OptionCode::UserClass);
+    let is_ipxe = user_class == b"iPXE"
+        || user_class == b"\x04iPXE"
+        || message.opts().contains(OptionCode::Unknown(175));
+    match architecture {
+        code if is_ipxe => ClientKind::Ipxe(code),
+        Some(code) if class.starts_with(b"PXEClient") => ClientKind::Pxe(code),
+        Some(code) if class.starts_with(b"HTTPClient") => ClientKind::HttpBoot(code),
+        _ => ClientKind::Other(printable(class)),
+    }
+}
+
+/// Option 97, type 0: a GUID as SMBIOS has it, its first three fields little-endian (RFC 4578 section 2.3; SMBIOS
+/// specification 3.6, section 7.2.1), as `dmidecode` and `/sys/class/dmi/id/product_uuid` show it.
+fn uuid(message: &Message) -> Option<String> {
+    let [0, a, b, c, d, e, f, g, h, rest @ ..] = bytes(message, OptionCode::ClientMachineIdentifier) else {
+        return None;
+    };
+    let node: [u8; 8] = rest.try_into().ok()?;
+    if *rest == [0; 8] || *rest == [0xff; 8] {
+        return None;
+    }
+    let fields = [[*d, *c].as_slice(), &[*b, *a], &[*f, *e], &[*h, *g]].map(hex::encode);
+    let [high, low, mid, version] = &fields;
+    let (clock, node) = node.split_at(2);
+    Some(format!("{high}{low}-{mid}-{version}-{}-{}", hex::encode(clock), hex::encode(node)))
+}
+
+fn hostname(message: &Message) -> Option<String> {
+    match message.opts().get(OptionCode::Hostname) {
+        Some(DhcpOption::Hostname(name)) => Some(printable(name.as_bytes())).filter(|name| !name.is_empty()),
+        _ => None,
+    }
+}
+
+/// At most 63 printable ASCII characters; what is not is left out.
+fn printable(bytes: &[u8]) -> String {
+    bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').take(63).map(|byte| char::from(*byte)).collect()
+}

@@ -1,0 +1,136 @@
+//! The sockets of DHCP on one interface: UDP port 67, and a packet socket for clients without an address.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use nix::libc;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use thiserror::Error;
+use tokio::net::UdpSocket;
+
+use super::frame::{self, Addresses, CLIENT_PORT, SERVER_PORT};
+use super::interface::Interface;
+use super::reply::{Destination, Reply};
+
+/// Bytes of requests that the kernel keeps for us while a batch is being made durable.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Why a socket cannot be had, or a reply not be sent.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// Somebody else serves DHCP there.
+    #[error("UDP port {SERVER_PORT} on {0} is in use; is another DHCP server running? (ss -ulnp sport = :67 tells)")]
+    InUse(String),
+    /// Not allowed.
+    #[error("not allowed to serve DHCP on {0}; run as root, or give the process CAP_NET_BIND_SERVICE and CAP_NET_RAW")]
+    Permission(String),
+    /// Anything else.
+    #[error("cannot serve DHCP on {interface}: {cause}")]
+    System {
+        /// The interface.
+        interface: String,
+        /// The system's error.
+        cause: io::Error,
+    },
+}
+
+/// Receives requests on one interface and sends replies there.
+pub struct DhcpSocket {
+    udp: UdpSocket,
+    packet: Socket,
+    link: SockAddr,
+    interface: Interface,
+}
+
+impl DhcpSocket {
+    /// Opens both sockets.
+    ///
+    /// # Errors
+    /// When the port is in use, or the system refuses.
+    pub fn bind(interface: Interface) -> Result<Self, SocketError> {
+        let failed = |cause: io::Error| {
+            let name = interface.name.clone();
+            match cause.kind() {
+                io::ErrorKind::AddrInUse => SocketError::InUse(name),
+                io::ErrorKind::PermissionDenied => SocketError::Permission(name),
+                _ => SocketError::System { interface: name, cause },
+            }
+        };
+        let udp = udp(&interface.name).map_err(failed)?;
+        // Protocol 0: it sends, and receives nothing.
+        let packet = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None).map_err(failed)?;
+        let link = link_address(interface.index).map_err(failed)?;
+        Ok(Self { udp, packet, link, interface })
+    }
+
+    /// The interface it serves.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// The next datagram.
+    ///
+    /// # Errors
+    /// When the system fails; the next call may succeed.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.udp.recv_from(buffer).await?.0)
+    }
+
+    /// Sends a reply where it goes.
+    ///
+    /// # Errors
+    /// When it does not encode, or the system refuses it; the client asks again.
+    pub async fn send(&self, reply: &Reply) -> io::Result<()> {
+        let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the reply does not fit a datagram");
+        let bytes = reply.encode().ok_or_else(too_long)?;
+        let target = match reply.destination {
+            Destination::Relay(ip) => SocketAddrV4::new(ip, SERVER_PORT),
+            Destination::Unicast(ip) => SocketAddrV4::new(ip, CLIENT_PORT),
+            Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT),
+            Destination::Frame { mac, ip } => {
+                let Interface { mac: source_mac, address: source_ip, .. } = self.interface;
+                let addresses = Addresses { source_mac, source_ip, target_mac: mac, target_ip: ip };
+                let frame = frame::build(&addresses, &bytes).ok_or_else(too_long)?;
+                return self.packet.send_to(&frame, &self.link).map(drop);
+            }
+        };
+        self.udp.send_to(&bytes, SocketAddr::V4(target)).await.map(drop)
+    }
+}
+
+/// Port 67 of one interface only, so that several can be served and another server on the port is noticed.
+fn udp(interface: &str) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.set_broadcast(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT)))?;
+    UdpSocket::from_std(std::net::UdpSocket::from(OwnedFd::from(socket)))
+}
+
+/// `sockaddr_ll` (packet(7)) for sending on the interface of this number; the frame itself names its target.
+#[expect(unsafe_code, reason = "no library builds a sockaddr_ll for sending")]
+fn link_address(index: u32) -> io::Result<SockAddr> {
+    let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "a number outside the system's range");
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(invalid)?,
+        sll_protocol: u16::try_from(libc::ETH_P_IP).map_err(invalid)?.to_be(),
+        sll_ifindex: i32::try_from(index).map_err(invalid)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0; 8],
+    };
+    let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(invalid)?;
+    // SAFETY: a sockaddr_storage is at least as large and as aligned as every other sockaddr, sockaddr_ll too; all of
+    // it is written, and the length told is its own.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            storage.cast::<libc::sockaddr_ll>().write(address);
+            *length = size;
+            Ok(())
+        })?
+    };
+    Ok(address)
+}

@@ -111,9 +111,10 @@ impl Host {
         run(command)
     }
 
-    /// Starts a command with its output in `log`; it ends when the result is dropped.
-    pub fn spawn_logged(&self, command: Command, log: &Path) -> Result<Process> {
-        Process::spawn_logged(command, log)
+    /// Starts a command with its output added to `log`, a path in or out of [`Host::dir`]; it ends when the result is
+    /// dropped.
+    pub fn spawn_logged(&self, command: Command, log: impl AsRef<Path>) -> Result<Process> {
+        Process::spawn_logged(command, &self.state.join(log))
     }
 
     /// Moves the cable to another bridge. The card sees its link go down and up, as with a real one.

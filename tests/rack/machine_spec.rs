@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Which firmware a machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
-    /// SeaBIOS; the network card carries Debian's iPXE ROM.
+    /// `SeaBIOS`; the network card carries Debian's iPXE ROM.
     Bios,
     /// OVMF; its own PXE loads the boot file over TFTP, no ROM on the card.
     Uefi,
@@ -55,6 +55,8 @@ pub struct MachineSpec {
     /// The network is tried first, then these, in order.
     pub disks: Vec<Disk>,
     pub direct_boot: Option<DirectBoot>,
+    /// Whether UEFI also tries PXE and HTTP over IPv6 (after IPv4; unanswered, each takes a minute).
+    pub uefi_ipv6: bool,
     /// Whether a reboot from inside reboots; else it ends QEMU.
     pub reboots: bool,
     /// More words for QEMU's command line.
@@ -78,6 +80,7 @@ impl MachineSpec {
             bridge: Some(BRIDGE.into()),
             disks: Vec::new(),
             direct_boot: None,
+            uefi_ipv6: false,
             reboots: true,
             extra: Vec::new(),
         }
@@ -122,8 +125,8 @@ impl MachineSpec {
                 let code = escaped(code);
                 option("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={code}"));
                 option("-drive", format!("if=pflash,unit=1,format=raw,file={}", escaped(variables)));
-                // Without these, a machine that IPv4 does not serve spends minutes on IPv6 and HTTP.
-                for service in ["IPv6PXESupport", "IPv6Support"] {
+                let services = if self.uefi_ipv6 { &[][..] } else { &["IPv6PXESupport", "IPv6Support"] };
+                for service in services {
                     option("-fw_cfg", format!("name=opt/org.tianocore/{service},string=n"));
                 }
             }
@@ -168,7 +171,7 @@ pub(super) struct Files {
     pub qmp: PathBuf,
     /// What QEMU itself says.
     pub stderr: PathBuf,
-    /// `None`: SeaBIOS, which QEMU finds by itself.
+    /// `None`: `SeaBIOS`, which QEMU finds by itself.
     pub firmware: Option<FirmwareFiles>,
 }
 

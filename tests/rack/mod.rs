@@ -12,6 +12,7 @@
 pub mod accel;
 pub mod baseline;
 pub mod error;
+pub mod guardian;
 pub mod host;
 pub mod images;
 pub mod machine;

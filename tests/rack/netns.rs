@@ -1,6 +1,7 @@
 //! The rack: a network namespace with a bridge, in which the program under test runs.
 
 use super::error::{IoContext, RackError, Result};
+use super::guardian::Guardian;
 use super::host::{Host, HostSpec};
 use super::machine::Machine;
 use super::machine_spec::MachineSpec;
@@ -30,6 +31,7 @@ pub struct Rack {
 pub(super) struct Inner {
     pub namespace: Namespace,
     pub dir: PathBuf,
+    _guardian: Guardian,
     address: Ipv4Addr,
     prefix: u8,
     ports: AtomicU32,
@@ -48,8 +50,10 @@ impl Rack {
         let namespace = Namespace::new(&format!("fl-{}-{name}", std::process::id()))?;
         let prefix_of_dir = format!("{}-", namespace.name);
         let dir = tempfile::Builder::new().prefix(&prefix_of_dir).tempdir();
-        let dir = dir.while_doing(|| "make a temporary folder".into())?.keep();
-        let inner = Inner { namespace, dir, address: ip, prefix, ports: AtomicU32::new(0) };
+        let dir = dir.while_doing(|| "make a temporary folder".into())?.keep(); // the guardian removes it
+        let guardian = Guardian::new(&namespace.name, &dir)?;
+        let inner =
+            Inner { namespace, dir, _guardian: guardian, address: ip, prefix, ports: AtomicU32::new(0) };
         let rack = Rack { inner: Arc::new(inner) };
         rack.extra_bridge(BRIDGE, address)?;
         Ok(rack)
@@ -102,9 +106,10 @@ impl Rack {
         command
     }
 
-    /// Starts a command with its output in `log`; it ends when the result is dropped.
-    pub fn spawn_logged(&self, command: Command, log: &Path) -> Result<Process> {
-        Process::spawn_logged(command, log)
+    /// Starts a command with its output added to `log`, a path in or out of [`Rack::dir`]; it ends when the result is
+    /// dropped.
+    pub fn spawn_logged(&self, command: Command, log: impl AsRef<Path>) -> Result<Process> {
+        Process::spawn_logged(command, &self.inner.dir.join(log))
     }
 
     /// A host with a static address: the subnet's highest free ones, in the order of calls.
@@ -142,15 +147,6 @@ impl Inner {
     pub fn plug(&self, port: &str, bridge: &str) -> Result<()> {
         self.namespace.ip(&format!("link set {port} addrgenmode none"))?;
         self.namespace.ip(&format!("link set {port} master {bridge} up"))
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        remove_namespace(&self.namespace.name); // first, so that nobody writes to the folder any more
-        if std::env::var_os("FIRSTLIGHT_RACK_KEEP").is_none() {
-            let _ = fs::remove_dir_all(&self.dir); // else the next sweep tries again
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Child processes that cannot outlive the test.
 //!
 //! Three nets: [`Process`] ends its child when dropped; children ask the kernel for SIGKILL when their parent dies
-//! (`setpriv --pdeathsig`); whatever is still in a namespace is killed when the namespace is removed.
+//! (`setpriv --pdeathsig`); whatever is still in a namespace is killed when the namespace is removed, by the rack or,
+//! if this program was killed, by its guardian.
 //!
 //! The kernel takes "parent" to mean the *thread* that forked. Therefore [`Process::spawn`] forks every child from one
 //! thread that lives as long as the test program. A command that a test spawns by itself dies with the test's thread.
@@ -128,7 +129,8 @@ pub fn shown(command: &Command) -> String {
 
 type Answer = io::Result<Child>;
 
-fn fork_from_lasting_thread(command: Command) -> Answer {
+/// Forks from one thread that lives as long as this program; see the top of this file.
+pub(super) fn fork_from_lasting_thread(command: Command) -> Answer {
     static FORKER: OnceLock<Sender<(Command, Sender<Answer>)>> = OnceLock::new();
     let forker = FORKER.get_or_init(|| {
         let (requests, queue) = channel::<(Command, Sender<Answer>)>();

@@ -5,14 +5,15 @@
 pub fn readable(log: &[u8]) -> String {
     let text = String::from_utf8_lossy(log);
     let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
+    let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\x1b' => match chars.next() {
-                // CSI: parameters, then one final letter.
-                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
-                _ => {} // a two-character sequence, as `ESC c`
-            },
+            // Most sequences have two characters (`ESC c`); CSI goes on: parameters, then one final letter.
+            '\x1b' => {
+                if chars.next() == Some('[') {
+                    while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+                }
+            }
             '\x08' if !out.ends_with('\n') => drop(out.pop()),
             '\x08' | '\r' | '\0' => {}
             c => out.push(c),

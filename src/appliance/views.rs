@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Timestamp, World};
+use crate::model::{Event, Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Timestamp, World};
 
 /// A node with what follows from the rest of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,16 @@ pub struct LeaseView {
     pub active: bool,
 }
 
+/// An event and the line that a person reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// The event itself.
+    #[serde(flatten)]
+    pub event: Event,
+    /// What happened, in words.
+    pub text: String,
+}
+
 /// What the appliance says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusView {
@@ -97,6 +107,12 @@ pub fn node_view(world: &World, node: &Node) -> NodeView {
         .max_by_key(|lease| lease.expires)
         .map(|lease| lease.ip);
     NodeView { node: node.clone(), ip, desired: world.pin_of(node).cloned() }
+}
+
+/// Shows an event.
+pub fn event_view(event: Event) -> EventView {
+    let text = event.kind.to_string();
+    EventView { event, text }
 }
 
 /// Shows a group.

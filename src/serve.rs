@@ -1,0 +1,242 @@
+//! `firstlight serve`: puts the appliance together, starts its services and stops them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::appliance::{AppError, Appliance, now};
+use crate::boot::firmware::FirmwareError;
+use crate::boot::script::ScriptError;
+use crate::boot::{FirmwareTable, Scripts};
+use crate::config::Config;
+use crate::dhcp::interface::{self, Interface, InterfaceError};
+use crate::dhcp::socket::{DhcpSocket, SocketError};
+use crate::http::{ListenError, Listener};
+use crate::model::{DhcpMode, EventKind};
+use crate::ndp::{Advertiser, NdpError};
+use crate::store::blobs::{BlobError, Blobs};
+use crate::store::{Store, StoreError};
+use crate::tftp::{BootFileError, BootFiles, TftpError};
+use crate::{dhcp, http, tftp};
+
+/// Longest that an override may be, bytes.
+const OVERRIDE_BYTES: u64 = 1 << 20;
+
+/// Why the appliance cannot serve, or had to stop.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// A file of the overrides cannot be read.
+    #[error("cannot read {path}: {cause}")]
+    Override {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        cause: io::Error,
+    },
+    /// A firmware table is wrong.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    /// A script template is wrong.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// A boot file is missing.
+    #[error(transparent)]
+    BootFile(#[from] BootFileError),
+    /// An interface is not as configured.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// DHCP cannot be served.
+    #[error(transparent)]
+    Dhcp(#[from] SocketError),
+    /// Router solicitations cannot be answered.
+    #[error(transparent)]
+    Ndp(#[from] NdpError),
+    /// TFTP cannot be served.
+    #[error(transparent)]
+    Tftp(#[from] TftpError),
+    /// HTTP cannot be served.
+    #[error(transparent)]
+    Http(#[from] ListenError),
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The artifacts cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The state cannot be written.
+    #[error(transparent)]
+    Appliance(#[from] AppError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+    /// A commit failed: nothing more can be promised.
+    #[error("stopped, since the state can no longer be written: {0}")]
+    Broken(String),
+}
+
+/// Everything that is bound to a port, before anything is served.
+struct Bound {
+    dhcp: Vec<DhcpSocket>,
+    ndp: Vec<Advertiser>,
+    tftp: Vec<tftp::Server>,
+    http: Vec<Listener>,
+    admin: Listener,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or the state can no longer be written.
+pub async fn run(config: Config) -> Result<(), ServeError> {
+    let config = Arc::new(config);
+    let firmware = Arc::new(FirmwareTable::new(&overrides(&config.overrides.join("firmware-cfg"), "toml")?)?);
+    let scripts = Scripts::new(&overrides(&config.overrides.join("ipxe-scripts"), "ipxe")?)?;
+    let files = Arc::new(BootFiles::load(&firmware, &config.architectures)?);
+    let interfaces = interfaces(&config)?;
+
+    std::fs::create_dir_all(&config.state_dir)
+        .map_err(|cause| ServeError::Override { path: config.state_dir.clone(), cause })?;
+    let store = Store::open(&config.state_dir)?;
+    let blobs = Blobs::open(&config.state_dir).await?;
+    let appliance = Arc::new(Appliance::new(Arc::clone(&config), firmware, scripts, store, blobs));
+
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let bound = bind(&config, &interfaces, &files, &appliance).await?;
+    appliance.record(EventKind::Started { version: env!("CARGO_PKG_VERSION").into() }).await?;
+    let (stop, stopped) = watch::channel(false);
+    let services = start(bound, &appliance, &files, &stopped);
+    for interface in &interfaces {
+        tracing::info!(interface = %interface.name, address = %interface.address, port = config.http_port, "serving");
+    }
+    notify(NotifyState::Ready);
+
+    let broken = tokio::select! {
+        () = either(&mut terminate, &mut interrupt) => None,
+        reason = appliance.broken() => Some(reason),
+    };
+    tracing::info!("stopping");
+    notify(NotifyState::Stopping);
+    // Nobody who listens is no error.
+    let _ = stop.send(true);
+    services.join_all().await;
+    if let Some(reason) = broken {
+        return Err(ServeError::Broken(reason));
+    }
+    appliance.record(EventKind::Stopped).await?;
+    // A task that still writes an event keeps the store open; its answer has been durable then, too.
+    if let Some(appliance) = Arc::into_inner(appliance) {
+        appliance.close();
+    }
+    Ok(())
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn interfaces(config: &Config) -> Result<Vec<Interface>, ServeError> {
+    let named = config.networks.iter().filter_map(|network| Some((network.interface.as_deref()?, network.subnet)));
+    Ok(named.map(|(name, subnet)| interface::find(name, subnet)).collect::<Result<_, _>>()?)
+}
+
+/// Binds every port. The admin socket comes last: who reaches it finds everything else in place.
+async fn bind(
+    config: &Config,
+    interfaces: &[Interface],
+    files: &Arc<BootFiles>,
+    appliance: &Arc<Appliance>,
+) -> Result<Bound, ServeError> {
+    let (mut dhcp, mut ndp, mut tftp, mut http) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for interface in interfaces {
+        let serves_dhcp = config.networks.iter().any(|network| {
+            network.interface.as_deref() == Some(&interface.name) && network.dhcp == DhcpMode::Full
+        });
+        if serves_dhcp && !dhcp.iter().any(|socket: &DhcpSocket| socket.interface().name == interface.name) {
+            dhcp.push(DhcpSocket::bind(interface.clone())?);
+            match Advertiser::bind(&interface.name, interface.index, interface.mac) {
+                Ok(advertiser) => ndp.push(advertiser),
+                // A host without IPv6 boots machines all the same, only slower.
+                Err(error) => tracing::warn!(%error, "iPXE will wait for IPv6 at every boot"),
+            }
+        }
+        let address = interface.address;
+        tftp.push(tftp::Server::bind(address, tftp::PORT, Arc::clone(files), Arc::clone(appliance)).await?);
+        http.push(Listener::tcp(SocketAddr::from((address, config.http_port))).await?);
+    }
+    let admin = Listener::unix(&config.socket).await?;
+    Ok(Bound { dhcp, ndp, tftp, http, admin })
+}
+
+/// Starts a task for each of what was bound.
+fn start(
+    bound: Bound,
+    appliance: &Arc<Appliance>,
+    files: &Arc<BootFiles>,
+    stopped: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut services = JoinSet::new();
+    for socket in bound.dhcp {
+        services.spawn(dhcp::server::serve(socket, Arc::clone(appliance), stopped.clone()));
+    }
+    for advertiser in bound.ndp {
+        services.spawn(advertiser.serve(stopped.clone()));
+    }
+    for server in bound.tftp {
+        services.spawn(server.serve(stopped.clone()));
+    }
+    let plane = http::plane::router(Arc::clone(appliance), Arc::clone(files));
+    for listener in bound.http {
+        services.spawn(listener.serve(plane.clone(), stopped.clone()));
+    }
+    let api = http::api::router(Arc::clone(appliance), now());
+    services.spawn(bound.admin.serve(api, stopped.clone()));
+    services
+}
+
+/// The operator's files with this ending in `folder`: name and text. No folder, no files.
+fn overrides(folder: &Path, ending: &str) -> Result<Vec<(String, String)>, ServeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| ServeError::Override { path, cause }
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(folder)(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed(folder))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if path.extension().is_none_or(|extension| extension != ending) {
+            continue;
+        }
+        let length = std::fs::metadata(&path).map_err(failed(&path))?.len();
+        if length > OVERRIDE_BYTES {
+            let cause = io::Error::other(format!("it has {length} bytes; {OVERRIDE_BYTES} are enough for such a file"));
+            return Err(failed(&path)(cause));
+        }
+        let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
+        files.push((name.to_owned(), text));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Tells systemd (sd_notify(3)); without one nobody listens.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd was not told");
+    }
+}

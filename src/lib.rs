@@ -10,6 +10,7 @@
 
 pub mod appliance;
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod dhcp;
 pub mod http;

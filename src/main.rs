@@ -1,1 +1,56 @@
-fn main() {}
+//! The entry: what was typed, a runtime that fits it, and an exit code.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use firstlight::cli::args::{Cli, Command};
+use firstlight::cli::{self, CliError};
+use firstlight::config::{Config, LogFormat};
+use firstlight::serve;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // As a shell reports a program that SIGPIPE ended.
+        Err(CliError::BrokenPipe) => ExitCode::from(141),
+        Err(error) => {
+            eprintln!("firstlight: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    let mut runtime = if matches!(cli.command, Command::Serve { .. }) {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = runtime.enable_all().build().map_err(|error| CliError::Local(format!("cannot start: {error}")))?;
+    let Command::Serve { config, state_dir } = cli.command else {
+        return runtime.block_on(cli::run(cli));
+    };
+    let mut config = Config::read(&config)?;
+    if let Some(state_dir) = state_dir {
+        config.state_dir = state_dir;
+    }
+    log(&config)?;
+    runtime.block_on(serve::run(config))?;
+    Ok(())
+}
+
+/// Sends log lines to standard error: for people, or one JSON object each. `RUST_LOG` beats the configuration.
+fn log(config: &Config) -> Result<(), CliError> {
+    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log_level.clone());
+    let filter = EnvFilter::try_new(&level)
+        .map_err(|error| CliError::Local(format!("log.level: '{level}' is not a filter ({error}); use info or debug")))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}

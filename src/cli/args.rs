@@ -1,0 +1,272 @@
+//! What can be typed.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::DEFAULT_PATH;
+use crate::model::{GroupName, ImageRef, NodeName, Subnet};
+
+/// Where the appliance listens for administrators unless said otherwise.
+const DEFAULT_SERVER: &str = "unix:/run/firstlight/firstlight.sock";
+
+/// Takes bare servers from first power-on to a working, tracked member of a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "firstlight", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// The appliance to talk to
+    #[arg(long, global = true, env = "FIRSTLIGHT_SERVER", value_name = "unix:PATH", default_value = DEFAULT_SERVER)]
+    pub server: String,
+    /// How answers are printed
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Print no progress and no confirmations
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs; what follows is one object a line.
+    Json,
+    /// For people who want all of it.
+    Yaml,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the appliance: DHCP, TFTP, HTTP and the admin API
+    Serve {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+        config: PathBuf,
+        /// Where state and images lie, instead of the configuration's state_dir
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// Write a configuration for this host
+    Init(Init),
+    /// Tell what the appliance serves, and since when
+    Status,
+    /// Servers
+    #[command(subcommand)]
+    Node(Node),
+    /// Named sets of nodes that share an image
+    #[command(subcommand)]
+    Group(Group),
+    /// What nodes boot
+    #[command(subcommand)]
+    Image(Image),
+    /// Who holds which address
+    #[command(subcommand)]
+    Lease(Lease),
+    /// What happened
+    #[command(subcommand)]
+    Event(Event),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder, or print the first of them
+    Man {
+        /// The folder
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `firstlight init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to write it
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// The interface on the management network; chosen when there is one that fits
+    #[arg(long)]
+    pub interface: Option<String>,
+    /// The management network; that of the interface's address unless given
+    #[arg(long)]
+    pub subnet: Option<Subnet>,
+    /// Replace a configuration that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `firstlight node`
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// List nodes
+    List {
+        /// Only those of this group
+        #[arg(long)]
+        group: Option<GroupName>,
+        /// Only those in this state
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Show all of one node
+    Show {
+        /// Name, MAC, serial, IP or id prefix
+        node: String,
+    },
+    /// Vouch for nodes, so that they get their image
+    Approve {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required_unless_present = "all")]
+        nodes: Vec<String>,
+        /// All that wait for it
+        #[arg(long, conflicts_with = "nodes")]
+        all: bool,
+    },
+    /// Pin nodes to an image; it beats their group's
+    #[command(override_usage = "firstlight node pin [OPTIONS] <NODE>... <IMAGE>")]
+    Pin {
+        /// Nodes (name, MAC, serial, IP or id prefix), then the image (name@version)
+        #[arg(num_args = 2.., required = true, value_name = "NODE... IMAGE")]
+        nodes_and_image: Vec<String>,
+    },
+    /// Remove nodes' own pins
+    Unpin {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Rename a node, or move it between groups
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        /// Name, MAC, serial, IP or id prefix
+        node: String,
+        /// Its new name
+        #[arg(long, group = "change")]
+        name: Option<NodeName>,
+        /// The group to join
+        #[arg(long, group = "change", conflicts_with = "no_group")]
+        group: Option<GroupName>,
+        /// Leave the group
+        #[arg(long, group = "change")]
+        no_group: bool,
+    },
+    /// Print what happened to a node, with durations
+    Timeline {
+        /// Name, MAC, serial, IP or id prefix
+        node: String,
+        /// At most so many of the newest events
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Tell where a node's last boot stands, and why
+    Explain {
+        /// Name, MAC, serial, IP or id prefix
+        node: String,
+    },
+}
+
+/// `firstlight group`
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// List groups
+    List,
+    /// Show one group
+    Show {
+        /// Its name
+        group: GroupName,
+    },
+    /// Make a group
+    Create {
+        /// Its name
+        group: GroupName,
+    },
+    /// Pin a group to an image
+    Pin {
+        /// Its name
+        group: GroupName,
+        /// name@version
+        image: ImageRef,
+    },
+    /// Remove a group's pin
+    Unpin {
+        /// Its name
+        group: GroupName,
+    },
+    /// Remove a group that has no nodes
+    Delete {
+        /// Its name
+        group: GroupName,
+    },
+}
+
+/// `firstlight image`
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Import images from manifests
+    Import {
+        /// The manifests
+        #[arg(required = true, value_name = "MANIFEST")]
+        manifests: Vec<PathBuf>,
+    },
+    /// List images
+    List,
+    /// Show one image
+    Show {
+        /// name@version
+        image: ImageRef,
+    },
+    /// Read an image's files again and compare their digests
+    Verify {
+        /// name@version
+        image: ImageRef,
+    },
+    /// Remove an image that nobody is pinned to
+    Remove {
+        /// name@version
+        image: ImageRef,
+    },
+    /// Remove files that no image names any more
+    Gc,
+}
+
+/// `firstlight lease`
+#[derive(Debug, Subcommand)]
+pub enum Lease {
+    /// List leases
+    List,
+    /// Show one lease
+    Show {
+        /// The address
+        ip: Ipv4Addr,
+    },
+    /// Take an address back
+    Release {
+        /// The address
+        ip: Ipv4Addr,
+    },
+}
+
+/// `firstlight event`
+#[derive(Debug, Subcommand)]
+pub enum Event {
+    /// List events, oldest first
+    List {
+        /// Only those of this node
+        #[arg(long)]
+        node: Option<String>,
+        /// At most so many of the newest
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Print events as they happen
+    Follow {
+        /// Begin with so many past ones
+        #[arg(long, default_value_t = 0)]
+        limit: usize,
+    },
+}

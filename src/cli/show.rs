@@ -1,0 +1,233 @@
+//! Answers as tables, JSON or YAML.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::appliance::now;
+use crate::appliance::views::{EventView, GroupView, ImageView, LeaseView, NodeView};
+use crate::model::Timestamp;
+
+use super::CliError;
+use super::args::Output;
+
+/// Prints an answer: `table` is what a person sees.
+pub fn answer<T: Serialize>(output: Output, value: &T, table: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+    let text = match output {
+        Output::Table => table(value),
+        Output::Json => serde_json::to_string_pretty(value).map_err(|error| CliError::Local(error.to_string()))? + "\n",
+        Output::Yaml => serde_norway::to_string(value).map_err(|error| CliError::Local(error.to_string()))?,
+    };
+    print(&text)
+}
+
+/// Prints text; a reader that has gone away is not an error of ours.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Columns with headers; nothing but spaces between them, so that `awk` and people read it alike.
+pub fn columns<const N: usize>(headers: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headers);
+    table.add_rows(rows.into_iter().map(|row| row.map(|cell| clean(&cell))));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
+}
+
+/// `key: value` lines, aligned.
+pub fn block(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0) + 2;
+    rows.iter().fold(String::new(), |text, (key, value)| {
+        let key = format!("{key}:");
+        text + &format!("{key:<width$}{}\n", clean(value))
+    })
+}
+
+/// What a node or a file told of itself must not command the terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// `None` as a dash.
+pub fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// How long ago, to the two largest units: `3m 4s`.
+pub fn ago(at: Timestamp) -> String {
+    let seconds = now().since(at).as_secs();
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Bytes as people read them, in binary units.
+pub fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `node list`
+pub fn nodes(nodes: &[NodeView]) -> String {
+    let headers = ["NAME", "MAC", "IP", "STATE", "IMAGE", "GROUP", "FIRMWARE", "SINCE"];
+    let rows = nodes.iter().map(|view| {
+        let node = &view.node;
+        [
+            node.name.to_string(),
+            or_dash(node.macs.first()),
+            or_dash(view.ip),
+            node.state.to_string(),
+            image_of(view),
+            or_dash(node.group.as_ref()),
+            or_dash(node.firmware),
+            ago(node.state_since),
+        ]
+    });
+    columns(headers, rows)
+}
+
+/// What it runs, and what it should run when that is something else.
+fn image_of(view: &NodeView) -> String {
+    match (&view.node.observed.image, &view.desired) {
+        (Some(observed), Some(desired)) if observed != desired => format!("{observed} → {desired}"),
+        (Some(observed), _) => observed.to_string(),
+        (None, Some(desired)) => format!("→ {desired}"),
+        (None, None) => "-".into(),
+    }
+}
+
+/// `node show`
+pub fn node(view: &NodeView) -> String {
+    let node = &view.node;
+    let observed = &node.observed;
+    let mut rows = vec![
+        ("name", node.name.to_string()),
+        ("id", node.id.to_string()),
+        ("mac", node.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        ("ip", or_dash(view.ip)),
+        ("state", format!("{} (for {})", node.state, ago(node.state_since))),
+    ];
+    rows.extend(node.state.reason().map(|reason| ("reason", reason.to_owned())));
+    rows.extend(node.waits_for.as_ref().map(|reason| ("waits", reason.clone())));
+    rows.extend([
+        ("group", or_dash(node.group.as_ref())),
+        ("own pin", or_dash(node.pin.as_ref())),
+        ("desired", or_dash(view.desired.as_ref())),
+        ("runs", or_dash(observed.image.as_ref())),
+        ("kernel", or_dash(observed.kernel.as_ref())),
+        ("architecture", or_dash(node.arch)),
+        ("firmware", or_dash(node.firmware)),
+        ("uuid", or_dash(node.uuid.as_ref())),
+        ("first seen", node.first_seen.to_string()),
+        ("last ready", or_dash(observed.ready_at)),
+    ]);
+    if let Some(facts) = &observed.facts {
+        rows.extend([
+            ("vendor", facts.vendor.clone()),
+            ("product", facts.product.clone()),
+            ("serial", facts.serial.clone()),
+            ("processors", facts.cpus.to_string()),
+            ("memory", format!("{} MiB", facts.memory_mib)),
+        ]);
+    }
+    block(&rows)
+}
+
+/// `group list`
+pub fn groups(groups: &[GroupView]) -> String {
+    let rows = groups.iter().map(|view| {
+        let pin = or_dash(view.group.pin.as_ref());
+        [view.group.name.to_string(), pin, view.nodes.len().to_string(), ago(view.group.created)]
+    });
+    columns(["NAME", "IMAGE", "NODES", "AGE"], rows)
+}
+
+/// `group show`
+pub fn group(view: &GroupView) -> String {
+    let nodes = view.nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    block(&[
+        ("name", view.group.name.to_string()),
+        ("pin", or_dash(view.group.pin.as_ref())),
+        ("created", view.group.created.to_string()),
+        ("nodes", if nodes.is_empty() { "-".into() } else { nodes }),
+    ])
+}
+
+/// `image list`
+pub fn images(images: &[ImageView]) -> String {
+    let rows = images.iter().map(|view| {
+        let archs = view.image.builds.keys().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let pins = view.pinned_groups.len() + view.pinned_nodes.len();
+        [view.image.image.to_string(), archs, bytes(view.size), pins.to_string(), ago(view.image.imported)]
+    });
+    columns(["IMAGE", "ARCHITECTURES", "SIZE", "PINS", "AGE"], rows)
+}
+
+/// `image show`
+pub fn image(view: &ImageView) -> String {
+    let mut rows = vec![
+        ("image", view.image.image.to_string()),
+        ("imported", view.image.imported.to_string()),
+        ("size", bytes(view.size)),
+    ];
+    rows.extend(view.pinned_groups.iter().map(|group| ("pinned by", format!("group {group}"))));
+    rows.extend(view.pinned_nodes.iter().map(|node| ("pinned by", format!("node {node}"))));
+    for (arch, build) in &view.image.builds {
+        rows.push(("build", arch.to_string()));
+        rows.push(("  cmdline", build.cmdline.clone()));
+        for artifact in build.artifacts() {
+            rows.push(("  file", format!("{} {} ({})", artifact.sha256, artifact.name, bytes(artifact.size))));
+        }
+    }
+    block(&rows)
+}
+
+/// `lease list`
+pub fn leases(leases: &[LeaseView]) -> String {
+    let rows = leases.iter().map(|view| {
+        let lease = &view.lease;
+        let kind = if lease.reserved { "reserved" } else { "sticky" };
+        let state = if view.active { "active" } else { lease.state.name() };
+        [
+            lease.ip.to_string(),
+            lease.mac.to_string(),
+            or_dash(view.node.as_ref()),
+            state.into(),
+            kind.into(),
+            lease.expires.to_string(),
+        ]
+    });
+    columns(["IP", "MAC", "NODE", "STATE", "KIND", "EXPIRES"], rows)
+}
+
+/// `event list`, and each line of `event follow`
+pub fn event(view: &EventView) -> String {
+    let event = &view.event;
+    let name = event.name.as_ref().map_or("-", |name| name.as_str());
+    let actor = event.actor.as_ref().map(|actor| format!(" (by {actor})")).unwrap_or_default();
+    clean(&format!("{}  {name:<16} {}{actor}", event.at, view.text)) + "\n"
+}
+
+/// `event list`
+pub fn events(events: &[EventView]) -> String {
+    events.iter().map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up_and_cannot_command_the_terminal() {
+        let rows = [["n1".to_owned(), "\u{1b}[2Jx".to_owned()], ["longer-name".to_owned(), "y".to_owned()]];
+        let text = columns(["NAME", "WHAT"], rows);
+        assert_eq!(text, "NAME         WHAT\nn1           ?[2Jx\nlonger-name  y\n");
+        assert_eq!(block(&[("a", "1".into()), ("long", "2\n3".into())]), "a:    1\nlong: 2?3\n");
+    }
+}

@@ -61,7 +61,7 @@ fn run(binary: &Path) -> Result<(), Box<dyn std::error::Error>> {
     say("starting `firstlight serve` on a virtual rack: DHCP, TFTP and HTTP on 10.77.0.1");
     let rack = Rack::new("demo")?;
     let mut appliance = Appliance::start(&rack, binary, NETWORK);
-    let (_follower, events) = follow(&appliance)?;
+    let (follower, events) = follow(&appliance)?;
 
     say("firstlight image import demo.toml; group create web; group pin web demo@1");
     appliance.ok(&["image", "import", &image.demo_manifest().display().to_string()]);
@@ -107,6 +107,7 @@ fn run(binary: &Path) -> Result<(), Box<dyn std::error::Error>> {
     for server in &mut servers {
         server.machine.power_off()?;
     }
+    drop(follower);
     appliance.stop();
     Ok(())
 }

@@ -14,6 +14,9 @@ pub mod server;
 pub mod socket;
 
 
+#[cfg(test)]
+mod tests;
+
 pub use reply::{Destination, Reply};
 pub use request::{Client, Request, RequestError};
 pub use respond::{Decision, View, choose_network, respond};

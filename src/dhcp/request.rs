@@ -15,6 +15,10 @@ const FIXED_PART: usize = 240;
 pub const LONGEST: usize = 1500;
 /// RFC 2131 section 3.
 const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Options without a length (RFC 2132 sections 3.1 and 3.2).
+const PAD: u8 = 0;
+/// See [`PAD`].
+const END: u8 = 255;
 /// Hops after which a message is dropped (RFC 1542 section 4.1.1).
 const HOPS: u8 = 16;
 
@@ -84,7 +88,8 @@ impl Request {
         if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
             return Err(RequestError::Cookie);
         }
-        let message = Message::decode(&mut Decoder::new(bytes)).map_err(|_| RequestError::Malformed)?;
+        let bytes = essential(bytes);
+        let message = Message::decode(&mut Decoder::new(&bytes)).map_err(|_| RequestError::Malformed)?;
         Self::new(message)
     }
 
@@ -126,6 +131,49 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// The message with those options only that are used here, each of a length that fits its code.
+///
+/// dhcproto 0.15 must not see the rest: it panics on a route (option 121) with a prefix longer than 32 and on options
+/// 94, 81 and 151 that are too short, and it reads fixed-size options without regard to their length, so that one
+/// that is longer (93 may hold several architectures) throws it out of step.
+fn essential(bytes: &[u8]) -> Vec<u8> {
+    let (fixed, mut rest) = bytes.split_at(bytes.len().min(FIXED_PART));
+    let mut kept = fixed.to_vec();
+    loop {
+        rest = match rest {
+            [PAD, rest @ ..] => rest,
+            [END, ..] | [] | [_] => break,
+            [code, length, rest @ ..] => {
+                let Some((data, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
+                keep(&mut kept, *code, data);
+                rest
+            }
+        };
+    }
+    kept.push(END);
+    kept
+}
+
+fn keep(kept: &mut Vec<u8>, code: u8, data: &[u8]) {
+    let data = match (code, data.len()) {
+        // Message type.
+        (53, 1)
+        // Requested address, server identifier.
+        | (50 | 54, 4)
+        // Parameter request list, vendor class, client identifier, user class, relay agent information, machine
+        // identifier, iPXE's own.
+        | (55 | 60 | 61 | 77 | 82 | 97 | 175, 1..) => data,
+        // Host name: dhcproto stops at one that is not UTF-8.
+        (12, 1..) if data.is_ascii() => data,
+        // Client architecture: the first counts (RFC 4578 section 2.1).
+        (93, 2..) => data.get(..2).unwrap_or_default(),
+        _ => return,
+    };
+    // At most 255: they came out of one option.
+    kept.extend([code, u8::try_from(data.len()).unwrap_or(u8::MAX)]);
+    kept.extend(data);
 }
 
 /// An option's bytes, for those that dhcproto leaves as bytes.

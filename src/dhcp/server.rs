@@ -41,13 +41,6 @@ pub async fn serve<E: Exchange>(socket: DhcpSocket, exchange: Arc<E>, mut shutdo
                 continue;
             }
         };
-        let request = match Request::parse(buffer.get(..length).unwrap_or_default()) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::debug!(interface = %socket.interface().name, length, %error, "DHCP datagram dropped");
-                continue;
-            }
-        };
         let Ok(permit) = Arc::clone(&in_flight).try_acquire_owned() else {
             let dropped = dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
@@ -56,8 +49,10 @@ pub async fn serve<E: Exchange>(socket: DhcpSocket, exchange: Arc<E>, mut shutdo
             continue;
         };
         let (socket, exchange) = (Arc::clone(&socket), Arc::clone(&exchange));
+        let datagram = buffer.get(..length).unwrap_or_default().to_vec();
+        // A task of its own: should a defect make one datagram panic, the loop goes on.
         tokio::spawn(async move {
-            answer(&socket, exchange.as_ref(), request).await;
+            answer(&socket, exchange.as_ref(), &datagram).await;
             drop(permit);
         });
     }
@@ -65,7 +60,14 @@ pub async fn serve<E: Exchange>(socket: DhcpSocket, exchange: Arc<E>, mut shutdo
     let _ = in_flight.acquire_many(u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX)).await;
 }
 
-async fn answer<E: Exchange>(socket: &DhcpSocket, exchange: &E, request: Request) {
+async fn answer<E: Exchange>(socket: &DhcpSocket, exchange: &E, datagram: &[u8]) {
+    let request = match Request::parse(datagram) {
+        Ok(request) => request,
+        Err(error) => {
+            let (interface, length) = (&socket.interface().name, datagram.len());
+            return tracing::debug!(interface, length, %error, "DHCP datagram dropped");
+        }
+    };
     let (mac, xid) = (request.client.mac, request.message.xid());
     let Some(reply) = exchange.exchange(request, socket.interface()).await else { return };
     if let Err(error) = socket.send(&reply).await {

@@ -150,9 +150,9 @@ impl World {
         self.expiring.range(..=(now, Ipv4Addr::BROADCAST)).filter_map(|(_, ip)| self.lease(*ip))
     }
 
-    /// The sequence number that the next event gets.
+    /// The sequence number that the next event gets; the first is 1, so that "after 0" means all.
     pub fn next_seq(&self) -> u64 {
-        self.next_seq
+        self.next_seq.max(1)
     }
 
     /// Applies one change.

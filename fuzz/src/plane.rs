@@ -1,0 +1,89 @@
+//! The real TFTP and HTTP servers on loopback, started once; each input goes to them over a socket.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use firstlight::appliance::Appliance;
+use firstlight::boot::{FirmwareTable, Scripts};
+use firstlight::config::Config;
+use firstlight::http::{Listener, plane};
+use firstlight::store::Store;
+use firstlight::store::blobs::Blobs;
+use firstlight::tftp::{self, BootFiles};
+use tokio::sync::watch;
+
+const CONFIG: &str = "[[network]]\nsubnet = \"127.0.0.0/8\"\ndhcp = \"off\"\n";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the servers listen.
+struct Servers {
+    tftp: SocketAddr,
+    http: SocketAddr,
+}
+
+static SERVERS: LazyLock<Servers> = LazyLock::new(|| {
+    // A panic anywhere is a finding, also in a task that would swallow it.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        hook(info);
+        std::process::abort();
+    }));
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let dir = std::env::temp_dir().join(format!("firstlight-fuzz-{}", std::process::id()));
+            let config = Arc::new(Config::parse(CONFIG, Path::new("fuzz.toml")).expect("a configuration"));
+            let firmware = Arc::new(FirmwareTable::new(&[]).expect("tables"));
+            let store = Store::open(&dir).expect("a store");
+            let blobs = Blobs::open(&dir).await.expect("a folder");
+            let scripts = Scripts::new(&[]).expect("templates");
+            let appliance = Arc::new(Appliance::new(config, firmware, scripts, store, blobs));
+            let files = Arc::new(BootFiles::of([("x".to_owned(), vec![7; 2000].into())]));
+            let (_stop, stopped) = watch::channel(false);
+            let server = tftp::Server::bind(Ipv4Addr::LOCALHOST, 0, Arc::clone(&files), Arc::clone(&appliance));
+            let server = server.await.expect("a port");
+            let listener = Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("a port");
+            let Listener::Tcp(tcp) = &listener else { unreachable!("it was asked for TCP") };
+            let http = tcp.local_addr().expect("its address");
+            send.send(Servers { tftp: server.local_addr().expect("its address"), http }).expect("somebody waits");
+            let router = plane::router(appliance, files);
+            tokio::join!(server.serve(stopped.clone()), listener.serve(router, stopped));
+        });
+    });
+    receive.recv().expect("the servers start")
+});
+
+/// Sends bytes as one connection, and then a good request on another.
+pub fn connection(bytes: &[u8]) {
+    let exchange = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(SERVERS.http).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        // It may close while it is still being sent to.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    };
+    exchange(bytes);
+    let good = exchange(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(good.starts_with(b"HTTP/1.1 200"), "after {bytes:?}: {}", String::from_utf8_lossy(&good));
+}
+
+/// Sends bytes as one datagram, and then asks for a file.
+pub fn datagram(bytes: &[u8]) {
+    static SOCKET: LazyLock<UdpSocket> = LazyLock::new(|| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    SOCKET.send_to(bytes, SERVERS.tftp).expect("it goes out");
+    let asking = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    asking.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    asking.send_to(b"\x00\x01x\0octet\0", SERVERS.tftp).expect("it goes out");
+    let mut answer = [0; 600];
+    let (length, peer) = asking.recv_from(&mut answer).unwrap_or_else(|error| panic!("after {bytes:?}: {error}"));
+    assert!(answer[..length].starts_with(&[0, 3, 0, 1]), "after {bytes:?}: {:?}", &answer[..length]);
+    // It need not send the block again and again.
+    let _ = asking.send_to(b"\x00\x05\x00\x00\x00", peer);
+}

@@ -9,6 +9,8 @@
 pub mod blobs;
 mod codec;
 mod engine;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};

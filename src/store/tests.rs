@@ -1,0 +1,229 @@
+//! The store alone: what it promises, and what it refuses.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{Change, EventKind, Group, GroupName, Lease, LeaseState, MacAddr, Node, Timestamp};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn open(dir: &TempDir) -> Store {
+    Store::open(dir.path()).expect("the store opens")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+}
+
+fn lease(n: u8, expires: u64) -> Lease {
+    Lease {
+        ip: Ipv4Addr::new(10, 0, 0, n),
+        mac: MacAddr([2, 0, 0, 0, 0, n]),
+        state: LeaseState::Bound,
+        expires: Timestamp(expires),
+        reserved: false,
+        hostname: None,
+    }
+}
+
+fn node(n: u8) -> Node {
+    let name = format!("n{n}").parse().expect("a name");
+    Node::discovered(NodeId(n.into()), name, MacAddr([2, 0, 0, 0, 0, n]), Timestamp(0))
+}
+
+fn report(text: &str) -> EventKind {
+    EventKind::Report { phase: text.into(), message: String::new() }
+}
+
+/// Commits one change that cannot be refused.
+async fn put(store: &Store, change: Change) {
+    let done: Result<(), StoreError> = store.transact(move |tx| { tx.put(change); Ok(()) }).await;
+    done.expect("it commits");
+}
+
+#[test]
+fn a_restart_finds_everything() {
+    let dir = folder();
+    runtime().block_on(async {
+        let store = open(&dir);
+        put(&store, Change::PutNode(node(1))).await;
+        put(&store, Change::PutLease(lease(1, 5))).await;
+        let group = Group { name: "web".parse().expect("a name"), pin: None, created: Timestamp(3) };
+        put(&store, Change::PutGroup(group)).await;
+        let told: Result<(), StoreError> = store
+            .transact(|tx| {
+                let node = tx.world().node(NodeId(1)).cloned();
+                tx.append(Timestamp(7), node.as_ref(), Some("root"), report("here"));
+                tx.append(Timestamp(8), None, None, report(&"large".repeat(50_000)));
+                Ok(())
+            })
+            .await;
+        told.expect("it commits");
+        put(&store, Change::DeleteLease(Ipv4Addr::new(10, 0, 0, 9))).await;
+        store.close();
+
+        let store = open(&dir);
+        let world = store.view();
+        assert_eq!(world.node(NodeId(1)), Some(&node(1)));
+        assert_eq!(world.lease(Ipv4Addr::new(10, 0, 0, 1)), Some(&lease(1, 5)));
+        assert!(world.group(&"web".parse::<GroupName>().expect("a name")).is_some());
+        assert_eq!(world.next_seq(), 3, "numbers go on");
+        let events = store.events(&EventQuery { node: Some(NodeId(1)), after: None, limit: 10 }).expect("events");
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1]);
+        let all = store.events(&EventQuery { node: None, after: Some(0), limit: 10 }).expect("events");
+        assert_eq!(all.len(), 2);
+        assert!(matches!(&all[1].kind, EventKind::Report { phase, .. } if phase.len() == 250_000), "a blob reads back");
+    });
+}
+
+#[test]
+fn a_refused_or_broken_transaction_leaves_nothing_and_harms_nobody() {
+    let dir = folder();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime(), async {
+        let store = Arc::new(open(&dir));
+        let group: Vec<_> = (0..30_u8)
+            .map(|n| {
+                let store = Arc::clone(&store);
+                tokio::task::spawn_local(async move {
+                    store
+                        .transact(move |tx| {
+                            tx.put(Change::PutLease(lease(n, 1)));
+                            match n % 3 {
+                                0 => Ok(()),
+                                1 => Err(StoreError::Database("refused".into())),
+                                _ => panic!("a defect in transaction {n}"),
+                            }
+                        })
+                        .await
+                })
+            })
+            .collect();
+        for (n, task) in group.into_iter().enumerate() {
+            let answer = task.await.expect("the task ends");
+            match n % 3 {
+                0 => assert!(answer.is_ok(), "{n}: {answer:?}"),
+                1 => assert!(matches!(answer, Err(StoreError::Database(_))), "{n}: {answer:?}"),
+                _ => assert!(matches!(answer, Err(StoreError::Closed)), "{n}: {answer:?}"),
+            }
+        }
+        let kept: Vec<u8> = store.view().leases().map(|lease| lease.ip.octets()[3]).collect();
+        assert_eq!(kept, (0..30).step_by(3).collect::<Vec<u8>>());
+    });
+}
+
+#[test]
+fn readers_see_only_what_is_durable_and_followers_see_all_of_it_in_order() {
+    let dir = folder();
+    runtime().block_on(async {
+        let store = open(&dir);
+        let mut feed = store.subscribe();
+        let before = store.view();
+        for n in 0..100_u64 {
+            let told: Result<(), StoreError> = store
+                .transact(move |tx| {
+                    tx.append(Timestamp(n), None, None, report(&n.to_string()));
+                    Ok(())
+                })
+                .await;
+            told.expect("it commits");
+        }
+        assert_eq!(before.next_seq(), 1, "a view stays what it was");
+        assert_eq!(store.view().next_seq(), 101);
+        for n in 0..100 {
+            assert_eq!(feed.recv().await.expect("an event").seq, n + 1);
+        }
+        let newest = store.events(&EventQuery { node: None, after: None, limit: 3 }).expect("events");
+        assert_eq!(newest.iter().map(|event| event.seq).collect::<Vec<_>>(), [98, 99, 100]);
+        let next = store.events(&EventQuery { node: None, after: Some(10), limit: 3 }).expect("events");
+        assert_eq!(next.iter().map(|event| event.seq).collect::<Vec<_>>(), [11, 12, 13]);
+    });
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let dir = folder();
+    let first = open(&dir);
+    assert!(matches!(Store::open(dir.path()).err(), Some(StoreError::Locked(_))), "two at once");
+    first.close();
+
+    let write = |key: &[u8], value: &[u8]| {
+        let db = sled::open(dir.path().join("db")).expect("sled opens");
+        db.insert(key, value).expect("it writes");
+        db.flush().expect("it flushes");
+    };
+    write(b"n12345678", b"{ not a node");
+    let error = Store::open(dir.path()).err().expect("a broken record").to_string();
+    assert!(error.contains("n12345678") && error.contains("restore a backup"), "{error}");
+    write(codec::SCHEMA_KEY, b"99");
+    let error = Store::open(dir.path()).err().expect("a newer schema").to_string();
+    assert!(error.contains("schema 99") && error.contains("newer"), "{error}");
+
+    let file = dir.path().join("a-file");
+    std::fs::write(&file, b"").expect("write a file");
+    assert!(matches!(Store::open(&file).err(), Some(StoreError::Io { .. })), "a file in the folder's place");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, u64),
+    Delete(u8),
+    Refused(u8),
+    Reopen,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is done to it, the store holds what a plain map would.
+    #[test]
+    fn it_is_a_map(steps in prop::collection::vec(
+        prop_oneof![
+            4 => (0..8_u8, any::<u64>()).prop_map(|(n, at)| Step::Put(n, at)),
+            2 => (0..8_u8).prop_map(Step::Delete),
+            1 => (0..8_u8).prop_map(Step::Refused),
+            1 => Just(Step::Reopen),
+        ], 1..40))
+    {
+        let dir = folder();
+        runtime().block_on(async {
+            let mut store = open(&dir);
+            let mut model = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Put(n, at) => {
+                        put(&store, Change::PutLease(lease(n, at))).await;
+                        model.insert(lease(n, at).ip, lease(n, at));
+                    }
+                    Step::Delete(n) => {
+                        put(&store, Change::DeleteLease(lease(n, 0).ip)).await;
+                        model.remove(&lease(n, 0).ip);
+                    }
+                    Step::Refused(n) => {
+                        let refused: Result<(), StoreError> = store
+                            .transact(move |tx| {
+                                tx.put(Change::DeleteLease(lease(n, 0).ip));
+                                Err(StoreError::Closed)
+                            })
+                            .await;
+                        prop_assert!(refused.is_err());
+                    }
+                    Step::Reopen => {
+                        store.close();
+                        store = open(&dir);
+                    }
+                }
+                let held: Vec<Lease> = store.view().leases().cloned().collect();
+                prop_assert_eq!(held, model.values().cloned().collect::<Vec<_>>());
+            }
+            Ok(())
+        })?;
+    }
+}

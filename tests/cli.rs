@@ -1,0 +1,235 @@
+//! The command line against a real appliance: outputs, exit codes, completions and man pages. Needs root.
+
+mod appliance;
+mod rack;
+
+use std::path::Path;
+use std::process::Command;
+
+use appliance::{Appliance, NETWORK};
+use rack::Rack;
+
+fn firstlight() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_firstlight"))
+}
+
+/// An appliance with one node (named `n1`), one group, one image.
+fn furnished(rack: &Rack) -> Appliance<'_> {
+    let appliance = Appliance::start(rack, firstlight(), NETWORK);
+    let host = rack.host_raw("client").expect("a host");
+    let mut udhcpc = host.command("udhcpc");
+    udhcpc.args(["-f", "-n", "-q", "-i", "eth0", "-s", "/etc/udhcpc/default.script"]);
+    assert!(udhcpc.output().expect("run udhcpc").status.success(), "a node needs an address to be known");
+    appliance.ok(&["node", "set", host.mac(), "--name", "n1"]);
+    appliance.ok(&["group", "create", "web"]);
+    let folder = rack.dir().join("image");
+    std::fs::create_dir_all(&folder).expect("make a folder");
+    std::fs::write(folder.join("vmlinuz"), b"kernel").expect("write a kernel");
+    std::fs::write(
+        folder.join("demo.toml"),
+        "name = \"demo\"\nversion = \"1\"\narch = \"x86_64\"\nkernel = \"vmlinuz\"\ncmdline = \"quiet\"\n",
+    )
+    .expect("write a manifest");
+    let manifest = folder.join("demo.toml").display().to_string();
+    assert!(appliance.ok(&["image", "import", &manifest]).contains("demo@1 imported"));
+    assert!(appliance.ok(&["image", "import", &manifest]).contains("is there already"));
+    appliance
+}
+
+#[test]
+fn every_list_and_show_speaks_table_json_and_yaml() {
+    let rack = Rack::new("outputs").expect("a rack");
+    let mut appliance = furnished(&rack);
+    let id = appliance.node("n1").expect("n1")["id"].as_str().expect("an id").to_owned();
+    let ip = appliance.node("n1").expect("n1")["ip"].as_str().expect("an address").to_owned();
+    for command in [
+        &["status"][..],
+        &["node", "list"],
+        &["node", "list", "--state", "discovered"],
+        &["node", "show", "n1"],
+        &["node", "show", &ip],
+        &["node", "show", &id[..8]],
+        &["node", "timeline", "n1"],
+        &["node", "explain", "n1"],
+        &["group", "list"],
+        &["group", "show", "web"],
+        &["image", "list"],
+        &["image", "show", "demo@1"],
+        &["image", "verify", "demo@1"],
+        &["lease", "list"],
+        &["lease", "show", &ip],
+        &["event", "list"],
+        &["event", "list", "--node", "n1", "--limit", "2"],
+    ] {
+        assert!(!appliance.ok(command).is_empty(), "{command:?}");
+        let json = appliance.json(command);
+        assert!(json.is_array() || json.is_object(), "{command:?}");
+        let yaml = appliance.ok(&[command, &["-o", "yaml"]].concat());
+        let read: serde_json::Value = serde_norway::from_str(&yaml).unwrap_or_else(|e| panic!("{command:?}: {e}\n{yaml}"));
+        assert_eq!(read.is_array(), json.is_array(), "{command:?}");
+    }
+    let table = appliance.ok(&["node", "list"]);
+    assert!(table.starts_with("NAME  MAC"), "{table}");
+    assert!(appliance.json(&["node", "list", "--state", "ready"]).as_array().is_some_and(Vec::is_empty));
+    appliance.stop();
+}
+
+#[test]
+fn verbs_change_what_they_say_and_refusals_are_one_line() {
+    let rack = Rack::new("verbs").expect("a rack");
+    let mut appliance = furnished(&rack);
+    for (command, wanted) in [
+        (&["node", "show", "nobody"][..], "no node is called 'nobody'"),
+        (&["node", "pin", "n1", "other@1"], "image other@1 is not imported"),
+        (&["node", "pin", "n1", "no-version"], "not an image reference"),
+        (&["node", "set", "n1", "--group", "none"], "there is no group 'none'"),
+        (&["group", "create", "web"], "there is a group 'web' already"),
+        (&["group", "show", "none"], "there is no group 'none'"),
+        (&["group", "pin", "web", "other@1"], "is not imported"),
+        (&["image", "show", "other@1"], "is not imported"),
+        (&["image", "remove", "other@1"], "is not imported"),
+        (&["image", "import", "/nowhere/demo.toml"], "cannot read /nowhere/demo.toml, the manifest"),
+        (&["lease", "release", "10.77.0.199"], "nobody holds 10.77.0.199"),
+    ] {
+        let error = appliance.refused(command);
+        assert!(error.contains(wanted), "{command:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{command:?}: {error}");
+        assert!(error.starts_with("firstlight: "), "{command:?}: {error}");
+    }
+
+    appliance.ok(&["group", "pin", "web", "demo@1"]);
+    appliance.ok(&["node", "set", "n1", "--group", "web"]);
+    assert_eq!(appliance.node("n1").expect("n1")["desired"], "demo@1");
+    let error = appliance.refused(&["image", "remove", "demo@1"]);
+    assert!(error.contains("pinned by group web"), "{error}");
+    let error = appliance.refused(&["group", "delete", "web"]);
+    assert!(error.contains("has 1 nodes (n1)"), "{error}");
+    appliance.ok(&["node", "pin", "n1", "demo@1"]);
+    appliance.ok(&["group", "unpin", "web"]);
+    let error = appliance.refused(&["image", "remove", "demo@1"]);
+    assert!(error.contains("pinned by node n1"), "{error}");
+
+    assert!(appliance.ok(&["node", "approve", "--all"]).contains("approved n1"));
+    assert_eq!(appliance.node("n1").expect("n1")["state"], "enrolled");
+    assert!(appliance.refused(&["node", "approve", "n1"]).contains("approved already"));
+    let lease = appliance.json(&["lease", "list"])[0].clone();
+    assert_eq!(lease["reserved"], true, "approval makes the address a reservation");
+    appliance.ok(&["node", "unpin", "n1"]);
+    appliance.ok(&["node", "set", "n1", "--no-group"]);
+    appliance.ok(&["group", "delete", "web"]);
+    appliance.ok(&["image", "remove", "demo@1"]);
+    assert!(appliance.ok(&["image", "gc"]).contains("removed 1 files"));
+    let by = appliance.json(&["event", "list", "--limit", "1000"]);
+    let removed = by.as_array().expect("events").iter().find(|event| event["kind"] == "image-removed").expect("an event");
+    assert_eq!(removed["actor"], "root", "who did it is written down");
+
+    // The same name and version with other bytes.
+    let folder = rack.dir().join("image");
+    let manifest = folder.join("demo.toml").display().to_string();
+    appliance.ok(&["--quiet", "image", "import", &manifest]);
+    std::fs::write(folder.join("vmlinuz"), b"other bytes").expect("write a kernel");
+    assert!(appliance.refused(&["image", "import", &manifest]).contains("with other content"));
+    // Damage on the disk is found.
+    let digest = appliance.json(&["image", "show", "demo@1"])["builds"]["x86_64"]["kernel"]["sha256"].clone();
+    let digest = digest.as_str().expect("a digest").to_owned();
+    let file = appliance.dir().join(format!("state/blobs/sha256/{}/{}", &digest[..2], &digest[2..]));
+    std::fs::write(file, b"damage").expect("damage a file");
+    assert!(appliance.refused(&["image", "verify", "demo@1"]).contains("is damaged"));
+    appliance.stop();
+}
+
+#[test]
+fn exit_codes_and_broken_pipes() {
+    let rack = Rack::new("codes").expect("a rack");
+    let run = |arguments: &[&str]| Command::new(firstlight()).args(arguments).output().expect("run the CLI");
+    for (arguments, code, wanted) in [
+        (&["node", "frobnicate"][..], 2, "unrecognized subcommand"),
+        (&["node", "pin", "n1"], 2, "values required"),
+        (&["node", "approve"], 2, "required"),
+        (&["--server", "unix:/nowhere/sock", "status"], 1, "no appliance answers at unix:/nowhere/sock"),
+        (&["--server", "http://localhost", "status"], 1, "only unix:PATH"),
+        (&["serve", "--config", "/nowhere/firstlight.toml"], 1, "`firstlight init` writes one"),
+        (&["--version"], 0, ""),
+        (&["help", "node", "pin"], 0, ""),
+    ] {
+        let output = run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(wanted), "{arguments:?}: {error}");
+    }
+    let mut appliance = furnished(&rack);
+    // Somebody who may not: not root, not the appliance's user, not of the group.
+    let socket = format!("unix:{}", appliance.dir().join("api.sock").display());
+    run(&["--version"]);
+    Command::new("chmod").args(["-R", "a+rX"]).arg(rack.dir()).status().expect("chmod");
+    let stranger = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+        .arg(firstlight())
+        .args(["--server", &socket, "node", "list"])
+        .output()
+        .expect("run as nobody");
+    let error = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(error.contains("may not administer") || error.contains("Permission denied"), "{error}");
+    assert_eq!(stranger.status.code(), Some(1));
+
+    let script = format!("{} --server {socket} event list --limit 1000 -o json | true; exit ${{PIPESTATUS[0]}}", firstlight().display());
+    let output = Command::new("bash").args(["-c", &script]).output().expect("run bash");
+    assert!([Some(0), Some(141)].contains(&output.status.code()), "{output:?}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    appliance.stop();
+}
+
+#[test]
+fn completions_and_man_pages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = format!(
+        "source <({0} completions bash) && COMP_WORDS=(firstlight node ap) && COMP_CWORD=2 && \
+         _firstlight firstlight ap node && echo \"${{COMPREPLY[*]}}\"",
+        firstlight().display()
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().expect("run bash");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "approve", "{output:?}");
+    for shell in ["zsh", "fish"] {
+        let output = Command::new(firstlight()).args(["completions", shell]).output().expect("run the CLI");
+        assert!(output.status.success() && output.stdout.len() > 1000, "{shell}");
+    }
+    let status = Command::new(firstlight()).arg("man").arg(folder.path()).status().expect("run the CLI");
+    assert!(status.success());
+    let pages: Vec<_> = std::fs::read_dir(folder.path()).expect("read").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(pages.len() > 20, "{} pages", pages.len());
+    for page in pages {
+        let output = Command::new("man").args(["--warnings", "-l"]).arg(&page).env("MANPAGER", "cat").output().expect("run man");
+        let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && warnings.is_empty(), "{}: {warnings}", page.display());
+    }
+}
+
+#[test]
+fn init_writes_a_configuration_that_serves() {
+    let rack = Rack::new("init").expect("a rack");
+    let config = rack.dir().join("etc/firstlight.toml");
+    let path = config.display().to_string();
+    let init = |arguments: &[&str]| {
+        let mut command = rack.command(firstlight());
+        command.args(["init", "--config", &path]).args(arguments);
+        command.output().expect("run init")
+    };
+    let output = init(&[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    assert!(text.contains("interface = \"br0\"") && text.contains("10.77.0.128-10.77.0.254"), "{text}");
+    let again = init(&[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("--force replaces it"));
+    assert!(init(&["--force"]).status.success());
+    assert_eq!(init(&["--force", "--interface", "eth9"]).status.code(), Some(1));
+
+    let mut serve = rack.command("timeout");
+    serve.args(["--preserve-status", "-s", "TERM", "4"]).arg(firstlight()).args(["serve", "--config", &path, "--state-dir"]);
+    serve.arg(rack.dir().join("state"));
+    // The configured socket lies in /run, which other tests may use as well.
+    let text = text.replace("state_dir = ", &format!("socket = {:?}\n# state_dir = ", rack.dir().join("api.sock")));
+    std::fs::write(&config, text).expect("write");
+    let output = serve.output().expect("run serve");
+    assert!(output.status.success(), "it served, and stopped when told: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -29,7 +29,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let runtime = runtime.enable_all().build().map_err(|error| CliError::Local(format!("cannot start: {error}")))?;
+    let runtime =
+        runtime.enable_all().build().map_err(|error| CliError::Local(format!("cannot start: {error}")))?;
     let Command::Serve { config, state_dir } = cli.command else {
         return runtime.block_on(cli::run(cli));
     };
@@ -45,8 +46,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
 /// Sends log lines to standard error: for people, or one JSON object each. `RUST_LOG` beats the configuration.
 fn log(config: &Config) -> Result<(), CliError> {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log_level.clone());
-    let filter = EnvFilter::try_new(&level)
-        .map_err(|error| CliError::Local(format!("log.level: '{level}' is not a filter ({error}); use info or debug")))?;
+    let filter = EnvFilter::try_new(&level).map_err(|error| {
+        CliError::Local(format!("log.level: '{level}' is not a filter ({error}); use info or debug"))
+    })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),

@@ -16,19 +16,21 @@ use tokio::sync::watch;
 
 use crate::model::MacAddr;
 
-/// ICMPv6 types (RFC 4861 sections 4.1 and 4.2).
+/// `ICMPv6` types (RFC 4861 sections 4.1 and 4.2).
 const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 /// Option type (section 4.6.1).
 const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
-/// ff02::2, all routers on the link.
+/// `ff02::2`, all routers on the link.
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// Shortest time between two answers; what comes faster is dropped. A whole rack that boots at once fits.
 const PACE: Duration = Duration::from_millis(2);
 
 /// Why solicitations on an interface cannot be answered.
 #[derive(Debug, Error)]
-#[error("cannot listen for router solicitations on {interface}: {cause}; run as root, or give the process CAP_NET_RAW")]
+#[error(
+    "cannot listen for router solicitations on {interface}: {cause}; run as root, or give the process CAP_NET_RAW"
+)]
 pub struct NdpError {
     interface: String,
     cause: io::Error,
@@ -73,7 +75,8 @@ impl Advertiser {
     /// When the system refuses the socket.
     pub fn bind(name: &str, index: u32, mac: MacAddr) -> Result<Self, NdpError> {
         let open = || {
-            let socket = Socket::new(Domain::IPV6, Type::RAW.nonblocking().cloexec(), Some(Protocol::ICMPV6))?;
+            let socket =
+                Socket::new(Domain::IPV6, Type::RAW.nonblocking().cloexec(), Some(Protocol::ICMPV6))?;
             socket.bind_device(Some(name.as_bytes()))?;
             socket.join_multicast_v6(&ALL_ROUTERS, index)?;
             // Receivers drop advertisements that could have come through a router (section 6.1.2).
@@ -101,7 +104,9 @@ impl Advertiser {
                     }
                 }
                 Ok(None) => continue,
-                Err(error) => tracing::debug!(interface = %self.interface, %error, "router solicitation not received"),
+                Err(error) => {
+                    tracing::debug!(interface = %self.interface, %error, "router solicitation not received");
+                }
             }
             tokio::time::sleep(PACE).await;
         }

@@ -146,7 +146,8 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 fn interfaces(config: &Config) -> Result<Vec<Interface>, ServeError> {
-    let named = config.networks.iter().filter_map(|network| Some((network.interface.as_deref()?, network.subnet)));
+    let named =
+        config.networks.iter().filter_map(|network| Some((network.interface.as_deref()?, network.subnet)));
     Ok(named.map(|(name, subnet)| interface::find(name, subnet)).collect::<Result<_, _>>()?)
 }
 
@@ -224,7 +225,9 @@ fn overrides(folder: &Path, ending: &str) -> Result<Vec<(String, String)>, Serve
         }
         let length = std::fs::metadata(&path).map_err(failed(&path))?.len();
         if length > OVERRIDE_BYTES {
-            let cause = io::Error::other(format!("it has {length} bytes; {OVERRIDE_BYTES} are enough for such a file"));
+            let cause = io::Error::other(format!(
+                "it has {length} bytes; {OVERRIDE_BYTES} are enough for such a file"
+            ));
             return Err(failed(&path)(cause));
         }
         let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
@@ -234,7 +237,7 @@ fn overrides(folder: &Path, ending: &str) -> Result<Vec<(String, String)>, Serve
     Ok(files)
 }
 
-/// Tells systemd (sd_notify(3)); without one nobody listens.
+/// Tells systemd (`sd_notify(3)`); without one nobody listens.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd was not told");

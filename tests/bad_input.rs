@@ -22,7 +22,12 @@ fn firstlight() -> &'static Path {
 fn refused_to_serve(rack: &Rack, tables: &str) -> String {
     let appliance = Appliance::configure(rack, firstlight(), tables);
     let mut command = rack.command("timeout");
-    command.arg("20").arg(firstlight()).arg("serve").arg("--config").arg(appliance.dir().join("firstlight.toml"));
+    command
+        .arg("20")
+        .arg(firstlight())
+        .arg("serve")
+        .arg("--config")
+        .arg(appliance.dir().join("firstlight.toml"));
     let output = command.output().expect("run firstlight serve");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{tables}\n{error}");
@@ -42,7 +47,7 @@ fn what_keeps_it_from_serving_is_one_clear_line() {
     let holder = |port: &str| {
         let mut command = rack.command("socat");
         command.args(["-u", port, "/dev/null"]);
-        let process = rack.spawn_logged(command, &rack.dir().join("holder.log")).expect("hold a port");
+        let process = rack.spawn_logged(command, rack.dir().join("holder.log")).expect("hold a port");
         std::thread::sleep(Duration::from_millis(300));
         process
     };
@@ -60,7 +65,10 @@ fn what_keeps_it_from_serving_is_one_clear_line() {
         if held.is_some() {
             assert!(error.contains("in use"), "{name}: {error}");
         }
-        assert!(error.lines().filter(|line| !line.starts_with('{') && line.contains("firstlight")).count() <= 2, "{error}");
+        assert!(
+            error.lines().filter(|line| !line.starts_with('{') && line.contains("firstlight")).count() <= 2,
+            "{error}"
+        );
     }
 }
 
@@ -69,8 +77,10 @@ fn a_missing_boot_file_names_its_package() {
     let rack = Rack::new("nofile").expect("a rack");
     let folder = rack.dir().join("appliance/overrides/firmware-cfg");
     std::fs::create_dir_all(&folder).expect("make the overrides");
-    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/firmware-cfg/x86_64.toml")).expect("read");
-    std::fs::write(folder.join("x86_64.toml"), table.replace("/usr/lib/ipxe/undionly", "/nowhere/undionly")).expect("write");
+    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/firmware-cfg/x86_64.toml"))
+        .expect("read");
+    std::fs::write(folder.join("x86_64.toml"), table.replace("/usr/lib/ipxe/undionly", "/nowhere/undionly"))
+        .expect("write");
     let error = refused_to_serve(&rack, NETWORK);
     assert!(error.contains("/nowhere/undionly.kpxe") && error.contains("package 'ipxe'"), "{error}");
 }
@@ -143,8 +153,21 @@ fn garbage_on_the_wire_changes_nothing() {
     .expect("the attacker ran");
     assert!(sent > 10_000, "only {sent} datagrams went out");
 
-    let curl = |arguments: &[&str]| attacker.command("curl").args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"]).args(arguments).output().expect("run curl");
-    for path in ["/images/../../etc/passwd", "/boot/files/..%2f..%2fetc%2fpasswd", "/boot/files/%2e%2e/x", "/images/a/1/x86_64/..", "/%00"] {
+    let curl = |arguments: &[&str]| {
+        attacker
+            .command("curl")
+            .args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"])
+            .args(arguments)
+            .output()
+            .expect("run curl")
+    };
+    for path in [
+        "/images/../../etc/passwd",
+        "/boot/files/..%2f..%2fetc%2fpasswd",
+        "/boot/files/%2e%2e/x",
+        "/images/a/1/x86_64/..",
+        "/%00",
+    ] {
         let output = curl(&["--path-as-is", &format!("http://10.77.0.1:8080{path}")]);
         let code = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(["400", "404", "405"].contains(&code.as_str()), "{path}: {code}");
@@ -153,13 +176,21 @@ fn garbage_on_the_wire_changes_nothing() {
     let code = String::from_utf8_lossy(&curl(&[&long]).stdout).into_owned();
     assert!(code.starts_with('4'), "a request line of 60,000 bytes: {code}");
     for path in ["../../../../etc/passwd", "/etc/passwd", "ipxe.efi/../../x"] {
-        let output = attacker.command("curl").args(["-sS", "-m", "5", "--path-as-is", &format!("tftp://10.77.0.1/{path}")]).output().expect("run curl");
+        let output = attacker
+            .command("curl")
+            .args(["-sS", "-m", "5", "--path-as-is", &format!("tftp://10.77.0.1/{path}")])
+            .output()
+            .expect("run curl");
         assert!(!output.status.success() && output.stdout.is_empty(), "TFTP gave {path}");
     }
 
     assert!(!appliance.log().contains("panicked"), "{}", appliance.log());
     assert!(leased(&rack.host_raw("good").expect("a host")), "a good client is served after it");
-    let output = attacker.command("curl").args(["-sS", "-m", "10", "tftp://10.77.0.1/undionly.kpxe"]).output().expect("curl");
+    let output = attacker
+        .command("curl")
+        .args(["-sS", "-m", "10", "tftp://10.77.0.1/undionly.kpxe"])
+        .output()
+        .expect("curl");
     assert!(output.status.success() && output.stdout.len() > 10_000, "a good transfer works after it");
     appliance.stop();
 }
@@ -171,7 +202,11 @@ impl Mount {
     fn tmpfs(path: &Path, mebibytes: u32) -> Self {
         std::fs::create_dir_all(path).expect("make the mount point");
         let size = format!("size={mebibytes}m");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status().expect("run mount");
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(path)
+            .status()
+            .expect("run mount");
         assert!(status.success(), "mount a tmpfs");
         Self(path.to_owned())
     }
@@ -195,7 +230,9 @@ fn a_full_disk_refuses_an_import_and_nothing_else() {
         let kernel = vec![version.as_bytes()[0]; mebibytes << 20];
         std::fs::write(folder.join(format!("kernel-{version}")), kernel).expect("write a kernel");
         let path = folder.join(format!("{version}.toml"));
-        let text = format!("name = \"big\"\nversion = \"{version}\"\narch = \"x86_64\"\nkernel = \"kernel-{version}\"\n");
+        let text = format!(
+            "name = \"big\"\nversion = \"{version}\"\narch = \"x86_64\"\nkernel = \"kernel-{version}\"\n"
+        );
         std::fs::write(&path, text).expect("write a manifest");
         path.display().to_string()
     };
@@ -212,6 +249,8 @@ fn a_full_disk_refuses_an_import_and_nothing_else() {
     appliance.ok(&["image", "remove", "big@1"]);
     appliance.ok(&["image", "gc"]);
     appliance.ok(&["image", "import", &manifest("3", 20)]);
-    appliance.wait("the client's node", SHORT, || appliance.json(&["node", "list"]).as_array().filter(|nodes| !nodes.is_empty()).map(|_| ()));
+    appliance.wait("the client's node", SHORT, || {
+        appliance.json(&["node", "list"]).as_array().filter(|nodes| !nodes.is_empty()).map(|_| ())
+    });
     appliance.stop();
 }

@@ -105,7 +105,11 @@ fn both_firmwares_boot_to_ready_through_a_crash_of_the_appliance() {
         }
         assert_eq!(ready["desired"], "demo@1");
         assert_eq!(ready["observed"]["image"], "demo@1");
-        assert!(ready["observed"]["kernel"].as_str().is_some_and(|kernel| kernel.starts_with(|c: char| c.is_ascii_digit())));
+        assert!(
+            ready["observed"]["kernel"]
+                .as_str()
+                .is_some_and(|kernel| kernel.starts_with(|c: char| c.is_ascii_digit()))
+        );
     }
     assert_eq!(appliance.node("b1").expect("b1")["firmware"], "bios");
     assert_eq!(appliance.node("u1").expect("u1")["firmware"], "uefi");
@@ -113,13 +117,33 @@ fn both_firmwares_boot_to_ready_through_a_crash_of_the_appliance() {
     assert_in_order(
         &appliance.timeline("u1"),
         &[
-            "discovered", "dhcp offer", "dhcp ack", "tftp ipxe.efi", "dhcp ack", "script wait", "→ enrolled", "script boot",
-            "→ booting", "report configuring", "→ configuring", "report ready", "→ ready",
+            "discovered",
+            "dhcp offer",
+            "dhcp ack",
+            "tftp ipxe.efi",
+            "dhcp ack",
+            "script wait",
+            "→ enrolled",
+            "script boot",
+            "→ booting",
+            "report configuring",
+            "→ configuring",
+            "report ready",
+            "→ ready",
         ],
     );
     assert_in_order(
         &appliance.timeline("b1"),
-        &["discovered", "dhcp ack", "script wait", "→ enrolled", "script boot", "→ booting", "→ configuring", "→ ready"],
+        &[
+            "discovered",
+            "dhcp ack",
+            "script wait",
+            "→ enrolled",
+            "script boot",
+            "→ booting",
+            "→ configuring",
+            "→ ready",
+        ],
     );
     let text = appliance.ok(&["node", "timeline", "b1"]);
     assert!(text.contains("booting → configuring after"), "durations are told:\n{text}");
@@ -140,7 +164,8 @@ fn both_firmwares_boot_to_ready_through_a_crash_of_the_appliance() {
 fn a_stranger_boots_the_discovery_ramdisk() {
     let rack = Rack::new("discover").expect("a rack");
     let image = NetbootImage::build(&image_cache(), "1").expect("a small image");
-    let tables = format!("{NETWORK}\n[enrolment]\nunknown = \"discover\"\ndiscovery_image = \"discovery@1\"\n");
+    let tables =
+        format!("{NETWORK}\n[enrolment]\nunknown = \"discover\"\ndiscovery_image = \"discovery@1\"\n");
     let mut appliance = Appliance::start(&rack, firstlight(), &tables);
     import(&appliance, &image.demo_manifest());
     import(&appliance, &image.discovery_manifest());

@@ -24,7 +24,8 @@ fn curl(host: &Host, arguments: &[&str]) -> (u16, Vec<u8>) {
     all.extend(arguments);
     let output = run(host, "curl", &all);
     let code = String::from_utf8_lossy(&output.stdout).trim().parse();
-    let code = code.unwrap_or_else(|_| panic!("curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+    let code =
+        code.unwrap_or_else(|_| panic!("curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
     (code, std::fs::read(&body).unwrap_or_default())
 }
 
@@ -34,8 +35,11 @@ fn import_kernel(appliance: &Appliance<'_>, folder: &Path, size: usize) -> (Stri
     std::fs::write(folder.join("kernel"), &kernel).expect("write a kernel");
     std::fs::write(folder.join("initrd"), b"ramdisk").expect("write a ramdisk");
     let manifest = folder.join("plane.toml");
-    std::fs::write(&manifest, "name = \"plane\"\nversion = \"1\"\narch = \"x86_64\"\nkernel = \"kernel\"\ninitrd = \"initrd\"\n")
-        .expect("write a manifest");
+    std::fs::write(
+        &manifest,
+        "name = \"plane\"\nversion = \"1\"\narch = \"x86_64\"\nkernel = \"kernel\"\ninitrd = \"initrd\"\n",
+    )
+    .expect("write a manifest");
     appliance.ok(&["image", "import", &manifest.display().to_string()]);
     (format!("{HTTP}/images/plane/1/x86_64/kernel"), kernel)
 }
@@ -77,7 +81,8 @@ fn tftp_clients_get_boot_files_and_nothing_else() {
         let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(got().is_empty() && told.contains("File not found"), "{file}: {told}");
     }
-    let put = run(&host, "tftp", &["-4", "-m", "binary", "10.77.0.1", "-c", "put", "/etc/hostname", "ipxe.efi"]);
+    let put =
+        run(&host, "tftp", &["-4", "-m", "binary", "10.77.0.1", "-c", "put", "/etc/hostname", "ipxe.efi"]);
     assert!(String::from_utf8_lossy(&put.stdout).contains("Error") || !put.status.success(), "{put:?}");
     assert!(hpa("ipxe.efi").status.success() && got() == original, "nothing was overwritten");
     appliance.stop();
@@ -90,7 +95,8 @@ fn curl_gets_wholes_parts_and_nothing_twice() {
     let host = rack.host("client").expect("a host");
     let size = 5 << 20;
     let (url, kernel) = import_kernel(&appliance, rack.dir(), size);
-    let digest = appliance.json(&["image", "show", "plane@1"])["builds"]["x86_64"]["kernel"]["sha256"].clone();
+    let digest =
+        appliance.json(&["image", "show", "plane@1"])["builds"]["x86_64"]["kernel"]["sha256"].clone();
     let etag = format!("\"{}\"", digest.as_str().expect("a digest"));
     let (last, behind) = (format!("{}-", size - 1), format!("{size}-"));
     let (tag, other) = (format!("If-None-Match: {etag}"), "If-None-Match: \"x\"".to_owned());
@@ -148,11 +154,18 @@ fn curl_gets_wholes_parts_and_nothing_twice() {
     // A script is for the node that holds the address, and a report needs its token.
     let (code, script) = curl(&host, &[&format!("{HTTP}/boot/02-00-00-00-00-01/script.ipxe")]);
     let script = String::from_utf8_lossy(&script).into_owned();
-    assert!(code == 200 && script.starts_with("#!ipxe") && script.contains("no node has the MAC"), "{script}");
+    assert!(
+        code == 200 && script.starts_with("#!ipxe") && script.contains("no node has the MAC"),
+        "{script}"
+    );
     let report = ["-d", r#"{"phase":"ready"}"#, &format!("{HTTP}/agent/v1/report")].map(str::to_owned);
     let report: Vec<&str> = report.iter().map(String::as_str).collect();
     assert_eq!(curl(&host, &report).0, 403, "without a token");
-    assert_eq!(curl(&host, &[&["-H", "Authorization: Bearer 00"][..], &report].concat()).0, 403, "with another's");
+    assert_eq!(
+        curl(&host, &[&["-H", "Authorization: Bearer 00"][..], &report].concat()).0,
+        403,
+        "with another's"
+    );
     appliance.stop();
 }
 
@@ -167,7 +180,7 @@ fn idle_and_broken_connections_do_not_hold_others_up() {
         let mut command = host.command("socat");
         command.args(["-u", "TCP4:10.77.0.1:8080", "/dev/null"]);
         let log = PathBuf::from(rack.dir()).join(format!("idle-{n}.log"));
-        idle.push(host.spawn_logged(command, &log).expect("an idle connection"));
+        idle.push(host.spawn_logged(command, log).expect("an idle connection"));
     }
     let other = rack.host("other").expect("a host");
     assert_eq!(curl(&other, &[&format!("{HTTP}/healthz")]).0, 200);

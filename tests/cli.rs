@@ -65,7 +65,8 @@ fn every_list_and_show_speaks_table_json_and_yaml() {
         let json = appliance.json(command);
         assert!(json.is_array() || json.is_object(), "{command:?}");
         let yaml = appliance.ok(&[command, &["-o", "yaml"]].concat());
-        let read: serde_json::Value = serde_norway::from_str(&yaml).unwrap_or_else(|e| panic!("{command:?}: {e}\n{yaml}"));
+        let read: serde_json::Value =
+            serde_norway::from_str(&yaml).unwrap_or_else(|e| panic!("{command:?}: {e}\n{yaml}"));
         assert_eq!(read.is_array(), json.is_array(), "{command:?}");
     }
     let table = appliance.ok(&["node", "list"]);
@@ -120,7 +121,12 @@ fn verbs_change_what_they_say_and_refusals_are_one_line() {
     appliance.ok(&["image", "remove", "demo@1"]);
     assert!(appliance.ok(&["image", "gc"]).contains("removed 1 files"));
     let by = appliance.json(&["event", "list", "--limit", "1000"]);
-    let removed = by.as_array().expect("events").iter().find(|event| event["kind"] == "image-removed").expect("an event");
+    let removed = by
+        .as_array()
+        .expect("events")
+        .iter()
+        .find(|event| event["kind"] == "image-removed")
+        .expect("an event");
     assert_eq!(removed["actor"], "root", "who did it is written down");
 
     // The same name and version with other bytes.
@@ -172,7 +178,10 @@ fn exit_codes_and_broken_pipes() {
     assert!(error.contains("may not administer") || error.contains("Permission denied"), "{error}");
     assert_eq!(stranger.status.code(), Some(1));
 
-    let script = format!("{} --server {socket} event list --limit 1000 -o json | true; exit ${{PIPESTATUS[0]}}", firstlight().display());
+    let script = format!(
+        "{} --server {socket} event list --limit 1000 -o json | true; exit ${{PIPESTATUS[0]}}",
+        firstlight().display()
+    );
     let output = Command::new("bash").args(["-c", &script]).output().expect("run bash");
     assert!([Some(0), Some(141)].contains(&output.status.code()), "{output:?}");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -195,10 +204,18 @@ fn completions_and_man_pages() {
     }
     let status = Command::new(firstlight()).arg("man").arg(folder.path()).status().expect("run the CLI");
     assert!(status.success());
-    let pages: Vec<_> = std::fs::read_dir(folder.path()).expect("read").map(|entry| entry.expect("an entry").path()).collect();
+    let pages: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("read")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     assert!(pages.len() > 20, "{} pages", pages.len());
     for page in pages {
-        let output = Command::new("man").args(["--warnings", "-l"]).arg(&page).env("MANPAGER", "cat").output().expect("run man");
+        let output = Command::new("man")
+            .args(["--warnings", "-l"])
+            .arg(&page)
+            .env("MANPAGER", "cat")
+            .output()
+            .expect("run man");
         let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && warnings.is_empty(), "{}: {warnings}", page.display());
     }
@@ -225,11 +242,21 @@ fn init_writes_a_configuration_that_serves() {
     assert_eq!(init(&["--force", "--interface", "eth9"]).status.code(), Some(1));
 
     let mut serve = rack.command("timeout");
-    serve.args(["--preserve-status", "-s", "TERM", "4"]).arg(firstlight()).args(["serve", "--config", &path, "--state-dir"]);
+    serve.args(["--preserve-status", "-s", "TERM", "4"]).arg(firstlight()).args([
+        "serve",
+        "--config",
+        &path,
+        "--state-dir",
+    ]);
     serve.arg(rack.dir().join("state"));
     // The configured socket lies in /run, which other tests may use as well.
-    let text = text.replace("state_dir = ", &format!("socket = {:?}\n# state_dir = ", rack.dir().join("api.sock")));
+    let text =
+        text.replace("state_dir = ", &format!("socket = {:?}\n# state_dir = ", rack.dir().join("api.sock")));
     std::fs::write(&config, text).expect("write");
     let output = serve.output().expect("run serve");
-    assert!(output.status.success(), "it served, and stopped when told: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "it served, and stopped when told: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -64,15 +64,18 @@ impl Client {
                 command
             }
             Self::Dhcpcd => {
-                std::fs::write(path("dhcpcd.conf"), "noipv6rs\nnoipv4ll\nnoarp\noption subnet_mask, routers\n")
-                    .expect("write a configuration");
+                std::fs::write(
+                    path("dhcpcd.conf"),
+                    "noipv6rs\nnoipv4ll\nnoarp\noption subnet_mask, routers\n",
+                )
+                .expect("write a configuration");
                 let mut command = host.command("dhcpcd");
                 command.args(["-4", "-B", "-d", "-f", &path("dhcpcd.conf"), "eth0"]);
                 command
             }
         };
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        host.spawn_logged(command, &host.dir().join("client.log")).expect("start the client")
+        host.spawn_logged(command, host.dir().join("client.log")).expect("start the client")
     }
 
     fn log(host: &Host) -> String {
@@ -82,7 +85,8 @@ impl Client {
 
 fn lease_of(appliance: &Appliance<'_>, mac: &str, subnet: &str) -> Option<Value> {
     let leases = appliance.json(&["lease", "list"]);
-    let of_mac = |lease: &&Value| lease["mac"] == mac && lease["ip"].as_str().is_some_and(|ip| ip.starts_with(subnet));
+    let of_mac =
+        |lease: &&Value| lease["mac"] == mac && lease["ip"].as_str().is_some_and(|ip| ip.starts_with(subnet));
     leases.as_array().expect("a list").iter().find(of_mac).cloned()
 }
 
@@ -97,7 +101,9 @@ fn bound(appliance: &Appliance<'_>, host: &Host, subnet: &str) -> Value {
 }
 
 fn expires(appliance: &Appliance<'_>, host: &Host) -> u64 {
-    lease_of(appliance, host.mac(), "10.77.").and_then(|lease| lease["expires"].as_u64()).expect("a lease with an end")
+    lease_of(appliance, host.mac(), "10.77.")
+        .and_then(|lease| lease["expires"].as_u64())
+        .expect("a lease with an end")
 }
 
 fn naks(appliance: &Appliance<'_>, mac: &str) -> usize {
@@ -112,8 +118,10 @@ fn lease_renew_rebind_release_and_nak() {
     rack.extra_bridge("br1", "10.78.0.1/24").expect("a second segment");
     let mut appliance = Appliance::start(&rack, Path::new(env!("CARGO_BIN_EXE_firstlight")), NETWORKS);
     let kinds = [Client::Udhcpc, Client::UdhcpcBroadcast, Client::Dhclient, Client::Dhcpcd];
-    let hosts: Vec<Host> =
-        kinds.iter().map(|kind| rack.host_raw(&format!("{kind:?}").to_lowercase()).expect("a host")).collect();
+    let hosts: Vec<Host> = kinds
+        .iter()
+        .map(|kind| rack.host_raw(&format!("{kind:?}").to_lowercase()).expect("a host"))
+        .collect();
 
     // Lease.
     let mut clients: Vec<Process> = kinds.iter().zip(&hosts).map(|(kind, host)| kind.start(host)).collect();

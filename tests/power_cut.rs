@@ -36,11 +36,14 @@ impl Random {
 }
 
 fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output =
+        Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -64,10 +67,14 @@ struct Bench<'r> {
 impl<'r> Bench<'r> {
     fn new(rack: &'r Rack, seed: u64) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
-        let image = DiskImage::build(&cache, "power", &writer()).expect("a kernel and a ramdisk with the writer");
+        let image =
+            DiskImage::build(&cache, "power", &writer()).expect("a kernel and a ramdisk with the writer");
         let disk = rack.dir().join("disk.raw");
         fs::File::create(&disk).and_then(|file| file.set_len(DISK_BYTES)).expect("make a disk");
-        run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &disk.display().to_string()]);
+        run(
+            "mkfs.ext4",
+            &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &disk.display().to_string()],
+        );
         Self { rack, image, disk, acknowledged: Vec::new(), random: Random(seed | 1) }
     }
 
@@ -99,7 +106,8 @@ impl<'r> Bench<'r> {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         assert!(!whole.contains("FAILED"), "round {round}: {whole}");
         let before = self.acknowledged.len();
-        self.acknowledged.extend(whole.lines().filter_map(|line| line.trim().strip_prefix("A ")?.parse::<u64>().ok()));
+        self.acknowledged
+            .extend(whole.lines().filter_map(|line| line.trim().strip_prefix("A ")?.parse::<u64>().ok()));
 
         let random = &mut self.random;
         let luck = (round % 2 == 1).then_some(move || random.next());
@@ -110,11 +118,12 @@ impl<'r> Bench<'r> {
     /// Mounts the disk and looks for every acknowledged record; what the verifier said.
     fn verify(&self) -> Result<String, String> {
         let (file, mount) = (self.rack.dir().join("acknowledged"), self.rack.dir().join("mount"));
-        let ids: String = self.acknowledged.iter().map(|id| format!("{id}\n")).collect();
-        fs::write(&file, ids).expect("write down what was acknowledged");
+        let ids: Vec<String> = self.acknowledged.iter().map(u64::to_string).collect();
+        fs::write(&file, ids.join("\n")).expect("write down what was acknowledged");
         fs::create_dir_all(&mount).expect("make a mount point");
         // The mount is seen by this command alone, and goes with it.
-        let script = r#"mount -o loop "$1" "$2" && "$3" verify "$2/state" "$4"; code=$?; umount "$2"; exit $code"#;
+        let script =
+            r#"mount -o loop "$1" "$2" && "$3" verify "$2/state" "$4"; code=$?; umount "$2"; exit $code"#;
         let output = Command::new("unshare")
             .args(["-m", "sh", "-c", script, "sh"])
             .args([&self.disk, &mount, &writer(), &file])
@@ -137,9 +146,13 @@ fn nothing_acknowledged_is_lost_in_a_power_cut() {
     for round in 0..rounds {
         let start = Instant::now();
         let (new, cut) = bench.round(round, "write");
-        let verified = bench.verify().unwrap_or_else(|lost| panic!("SEED={seed}, round {round}, {cut:?}:\n{lost}"));
+        let verified =
+            bench.verify().unwrap_or_else(|lost| panic!("SEED={seed}, round {round}, {cut:?}:\n{lost}"));
         dropped += cut.volatile - cut.lucky;
-        println!("round {round}: {new} acknowledged, {cut:?}; {verified}; {:.1} s", start.elapsed().as_secs_f64());
+        println!(
+            "round {round}: {new} acknowledged, {cut:?}; {verified}; {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
     }
     assert!(bench.acknowledged.len() > 100, "only {} records were acknowledged", bench.acknowledged.len());
     assert!(dropped > 0, "the cuts never took anything from the drive: they prove nothing");

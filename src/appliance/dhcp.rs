@@ -6,7 +6,9 @@ use crate::config::Policy;
 use crate::dhcp::interface::Interface;
 use crate::dhcp::server::Exchange;
 use crate::dhcp::{Client, Decision, Reply, Request, View, choose_network, respond};
-use crate::model::{Change, DhcpMode, EventKind, Lease, MacAddr, Node, NodeId, NodeName, Signal, Timestamp, World};
+use crate::model::{
+    Change, DhcpMode, EventKind, Lease, MacAddr, Node, NodeId, NodeName, Signal, Timestamp, World,
+};
 use crate::store::Tx;
 
 use super::transition::transition;
@@ -21,9 +23,10 @@ impl Exchange for Appliance {
                 let ip = reply.as_ref().map(|reply| reply.message.yiaddr());
                 let answer = reply.as_ref().and_then(|reply| reply.message.opts().msg_type());
                 let elapsed_ms = started.elapsed().as_millis();
-                match silent {
-                    Some(why) => tracing::info!(%mac, xid, ?message_type, why, "DHCP request not answered"),
-                    None => tracing::info!(%mac, xid, ?message_type, ?answer, ?ip, elapsed_ms, "DHCP"),
+                if let Some(why) = silent {
+                    tracing::info!(%mac, xid, ?message_type, why, "DHCP request not answered");
+                } else {
+                    tracing::info!(%mac, xid, ?message_type, ?answer, ?ip, elapsed_ms, "DHCP");
                 }
                 reply
             }
@@ -96,18 +99,19 @@ fn discover(tx: &mut Tx, id: NodeId, mac: MacAddr, at: Timestamp) -> Node {
 fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
     let all = hex::encode(mac.0);
     let short = all.get(6..).unwrap_or(&all);
-    let mut names = [format!("node-{short}"), format!("node-{all}"), format!("node-{id}")]
-        .into_iter()
-        .filter_map(|name| name.parse::<NodeName>().ok());
-    let last = names.clone().last();
-    let free = names.find(|name| world.node_named(name).is_none());
-    free.or(last).unwrap_or_else(|| unreachable!("hexadecimal digits make a DNS label"))
+    let names = [format!("node-{short}"), format!("node-{all}"), format!("node-{id}")];
+    let free =
+        names.into_iter().filter_map(|name| name.parse().ok()).find(|name| world.node_named(name).is_none());
+    // The id is drawn for this node alone, so its name can only be free.
+    free.unwrap_or_else(|| unreachable!("a name of hexadecimal digits that nobody has"))
 }
 
 /// An approved node's address is nobody else's for ever.
 fn reserved_if_trusted(change: Change, node: &Node) -> Change {
     match change {
-        Change::PutLease(lease) if node.state.is_trusted() && lease.state != crate::model::LeaseState::Declined => {
+        Change::PutLease(lease)
+            if node.state.is_trusted() && lease.state != crate::model::LeaseState::Declined =>
+        {
             Change::PutLease(Lease { reserved: true, ..lease })
         }
         other => other,

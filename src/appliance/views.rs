@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Event, Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Timestamp, World};
+use crate::model::{
+    Event, Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Timestamp, World,
+};
 
 /// A node with what follows from the rest of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

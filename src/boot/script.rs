@@ -100,7 +100,9 @@ impl Scripts {
 /// The script for a machine that cannot be given one now: it tells why and asks again.
 pub fn trouble(message: &str, script_url: &str) -> String {
     let message = printable(message);
-    format!("#!ipxe\n:again\necho Firstlight: {message}\nsleep 5\nchain --replace --autofree {script_url} || goto again\n")
+    format!(
+        "#!ipxe\n:again\necho Firstlight: {message}\nsleep 5\nchain --replace --autofree {script_url} || goto again\n"
+    )
 }
 
 /// URL of the kernel, of the ramdisks, and the whole command line.

@@ -48,7 +48,7 @@ pub enum Command {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
         config: PathBuf,
-        /// Where state and images lie, instead of the configuration's state_dir
+        /// Where state and images lie, instead of where the configuration says
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
     },

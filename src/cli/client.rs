@@ -133,12 +133,16 @@ impl Client {
         let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}")).header(HOST, "firstlight");
+        let mut request =
+            Request::builder().method(method).uri(format!("/api/v1{path}")).header(HOST, "firstlight");
         if let Some(length) = length {
             request = request.header(CONTENT_LENGTH, length).header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(body).map_err(|error| ClientError::Broken(error.to_string()))?;
-        tokio::time::timeout(PATIENCE, sender.send_request(request)).await.map_err(|_| ClientError::Slow)?.map_err(broken)
+        tokio::time::timeout(PATIENCE, sender.send_request(request))
+            .await
+            .map_err(|_| ClientError::Slow)?
+            .map_err(broken)
     }
 }
 
@@ -159,6 +163,7 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
 
 async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, ClientError> {
     let bytes = collect(response).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ClientError::Broken(format!("its answer is not understood ({error}); are the versions the same?")))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        ClientError::Broken(format!("its answer is not understood ({error}); are the versions the same?"))
+    })
 }

@@ -38,7 +38,8 @@ pub async fn import(client: &Client, path: &Path, quiet: bool) -> Result<Importe
 
 /// Sends a file unless the appliance has one of the same bytes.
 async fn upload(client: &Client, part: &Part, what: &str, quiet: bool) -> Result<ArtifactRef, CliError> {
-    let unreadable = |cause| ManifestError::Unreadable { path: part.path.clone(), what: what.to_owned(), cause };
+    let unreadable =
+        |cause| ManifestError::Unreadable { path: part.path.clone(), what: what.to_owned(), cause };
     let name = part.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let size = tokio::fs::metadata(&part.path).await.map_err(unreadable)?.len();
     let bar = progress(size, &format!("hashing {name}"), quiet);
@@ -82,7 +83,8 @@ fn progress(size: u64, message: &str, quiet: bool) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let style =
+        ProgressStyle::with_template("{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar.set_message(message.to_owned());
     bar

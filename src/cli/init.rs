@@ -23,7 +23,9 @@ pub fn init(wanted: &Init) -> Result<String, CliError> {
     let path = &wanted.config;
     if path.exists() && !wanted.force {
         let path = path.display();
-        return Err(CliError::Local(format!("{path} is there already; --force replaces it, --config names another")));
+        return Err(CliError::Local(format!(
+            "{path} is there already; --force replaces it, --config names another"
+        )));
     }
     let candidates = candidates()?;
     let chosen = choose(&candidates, wanted)?;
@@ -43,7 +45,8 @@ pub fn init(wanted: &Init) -> Result<String, CliError> {
 }
 
 fn candidates() -> Result<Vec<Candidate>, CliError> {
-    let entries = getifaddrs().map_err(|error| CliError::Local(format!("cannot list the interfaces: {error}")))?;
+    let entries =
+        getifaddrs().map_err(|error| CliError::Local(format!("cannot list the interfaces: {error}")))?;
     let usable = entries.filter(|entry| !entry.flags.contains(InterfaceFlags::IFF_LOOPBACK));
     Ok(usable
         .filter_map(|entry| {
@@ -64,8 +67,11 @@ fn choose<'c>(candidates: &'c [Candidate], wanted: &Init) -> Result<&'c Candidat
     };
     let fitting: Vec<&Candidate> = candidates.iter().filter(fits).collect();
     // One that leads to the world is seldom the management network.
-    let inner: Vec<&Candidate> =
-        fitting.iter().filter(|candidate| Some(candidate.interface.as_str()) != default_route().as_deref()).copied().collect();
+    let inner: Vec<&Candidate> = fitting
+        .iter()
+        .filter(|candidate| Some(candidate.interface.as_str()) != default_route().as_deref())
+        .copied()
+        .collect();
     match (fitting.as_slice(), inner.as_slice()) {
         ([one], _) | (_, [one]) => Ok(one),
         ([], _) => Err(CliError::Local(
@@ -95,7 +101,11 @@ fn ranges(candidate: &Candidate) -> Vec<String> {
     let (network, last) = (candidate.subnet.address.to_bits(), candidate.subnet.broadcast().to_bits() - 1);
     let first = network + (last - network) / 2 + 1;
     let own = candidate.address.to_bits();
-    let parts = if (first..=last).contains(&own) { vec![(first, own - 1), (own + 1, last)] } else { vec![(first, last)] };
+    let parts = if (first..=last).contains(&own) {
+        vec![(first, own - 1), (own + 1, last)]
+    } else {
+        vec![(first, last)]
+    };
     parts
         .into_iter()
         .filter(|(first, last)| first <= last)
@@ -145,7 +155,11 @@ mod tests {
     fn what_is_written_is_valid_and_spares_the_host() {
         for (address, subnet, expected) in [
             ("10.77.0.1", "10.77.0.0/24", vec!["\"10.77.0.128-10.77.0.254\""]),
-            ("10.77.0.200", "10.77.0.0/24", vec!["\"10.77.0.128-10.77.0.199\"", "\"10.77.0.201-10.77.0.254\""]),
+            (
+                "10.77.0.200",
+                "10.77.0.0/24",
+                vec!["\"10.77.0.128-10.77.0.199\"", "\"10.77.0.201-10.77.0.254\""],
+            ),
             ("10.77.0.254", "10.77.0.0/24", vec!["\"10.77.0.128-10.77.0.253\""]),
             ("192.168.1.1", "192.168.1.0/30", vec!["\"192.168.1.2-192.168.1.2\""]),
         ] {
@@ -156,7 +170,8 @@ mod tests {
             };
             assert_eq!(ranges(&candidate), expected, "{address}");
             let text = configuration(&candidate).expect("large enough");
-            Config::parse(&text, std::path::Path::new("x")).unwrap_or_else(|error| panic!("{address}: {error}\n{text}"));
+            Config::parse(&text, std::path::Path::new("x"))
+                .unwrap_or_else(|error| panic!("{address}: {error}\n{text}"));
         }
     }
 }

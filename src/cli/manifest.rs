@@ -138,7 +138,9 @@ impl Manifest {
         match wire.kind.as_deref() {
             None | Some("netboot") => {}
             Some(kind @ ("disk" | "uki")) => {
-                return Err(value(format!("images of kind '{kind}' are not there yet in this version; use netboot")));
+                return Err(value(format!(
+                    "images of kind '{kind}' are not there yet in this version; use netboot"
+                )));
             }
             Some(kind) => return Err(value(format!("'{kind}' is not a kind of image; use netboot"))),
         }
@@ -202,7 +204,12 @@ cmdline = "quiet"
     #[test]
     fn mistakes_are_named() {
         for (name, from, to, message) in [
-            ("unknown key", "cmdline", "comandline", "line 8: unknown key 'comandline'; did you mean 'cmdline'?"),
+            (
+                "unknown key",
+                "cmdline",
+                "comandline",
+                "line 8: unknown key 'comandline'; did you mean 'cmdline'?",
+            ),
             ("no kernel", "kernel = { path = \"vmlinuz\" }\n", "", "missing field `kernel`"),
             ("other kind", "netboot", "disk", "not there yet"),
             ("no kind at all", "netboot", "floppy", "not a kind of image"),

@@ -11,7 +11,9 @@ use tokio::io::AsyncBufReadExt;
 use tokio_util::io::StreamReader;
 
 use crate::appliance::NodeChange;
-use crate::appliance::views::{EventView, GcView, GroupView, ImageView, LeaseView, NodeView, StatusView, VerifyView};
+use crate::appliance::views::{
+    EventView, GcView, GroupView, ImageView, LeaseView, NodeView, StatusView, VerifyView,
+};
 use crate::boot::Explanation;
 
 use super::args::{Cli, Command, Event, Group, Image, Lease, Node, Output};
@@ -193,7 +195,12 @@ async fn image(client: &Client, command: Image, context: Context) -> Result<(), 
             let path = format!("/images/{}/verify", segment(&image));
             let found: VerifyView = client.call(Method::POST, &path, &json!({})).await?;
             answer(context.output, &found, |found| {
-                format!("{image}: {} files, {}, {} wrong\n", found.artifacts, bytes(found.bytes), found.problems.len())
+                format!(
+                    "{image}: {} files, {}, {} wrong\n",
+                    found.artifacts,
+                    bytes(found.bytes),
+                    found.problems.len()
+                )
             })?;
             match found.problems.as_slice() {
                 [] => Ok(()),
@@ -255,7 +262,8 @@ async fn follow(client: &Client, limit: usize, output: Output) -> Result<(), Cli
     let mut lines = StreamReader::new(stream).lines();
     let broken = |error: std::io::Error| ClientError::Broken(error.to_string());
     while let Some(line) = lines.next_line().await.map_err(broken)? {
-        let event: EventView = serde_json::from_str(&line).map_err(|error| ClientError::Broken(error.to_string()))?;
+        let event: EventView =
+            serde_json::from_str(&line).map_err(|error| ClientError::Broken(error.to_string()))?;
         match output {
             Output::Table => print(&show::event(&event))?,
             Output::Json => print(&format!("{line}\n"))?,
@@ -275,18 +283,15 @@ fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
 
 fn man(dir: Option<&std::path::Path>) -> Result<(), CliError> {
     let command = Cli::command();
-    match dir {
-        Some(dir) => {
-            let failed = |error| CliError::Local(format!("cannot write man pages into {}: {error}", dir.display()));
-            std::fs::create_dir_all(dir).map_err(failed)?;
-            clap_mangen::generate_to(command, dir).map_err(failed)
-        }
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page)?;
-            let mut out = std::io::stdout().lock();
-            out.write_all(&page)?;
-            Ok(out.flush()?)
-        }
+    if let Some(dir) = dir {
+        let failed =
+            |error| CliError::Local(format!("cannot write man pages into {}: {error}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        return clap_mangen::generate_to(command, dir).map_err(failed);
     }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(&page)?;
+    Ok(out.flush()?)
 }

@@ -14,10 +14,16 @@ use super::CliError;
 use super::args::Output;
 
 /// Prints an answer: `table` is what a person sees.
-pub fn answer<T: Serialize>(output: Output, value: &T, table: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+pub fn answer<T: Serialize>(
+    output: Output,
+    value: &T,
+    table: impl FnOnce(&T) -> String,
+) -> Result<(), CliError> {
     let text = match output {
         Output::Table => table(value),
-        Output::Json => serde_json::to_string_pretty(value).map_err(|error| CliError::Local(error.to_string()))? + "\n",
+        Output::Json => {
+            serde_json::to_string_pretty(value).map_err(|error| CliError::Local(error.to_string()))? + "\n"
+        }
         Output::Yaml => serde_norway::to_string(value).map_err(|error| CliError::Local(error.to_string()))?,
     };
     print(&text)
@@ -182,7 +188,10 @@ pub fn image(view: &ImageView) -> String {
         rows.push(("build", arch.to_string()));
         rows.push(("  cmdline", build.cmdline.clone()));
         for artifact in build.artifacts() {
-            rows.push(("  file", format!("{} {} ({})", artifact.sha256, artifact.name, bytes(artifact.size))));
+            rows.push((
+                "  file",
+                format!("{} {} ({})", artifact.sha256, artifact.name, bytes(artifact.size)),
+            ));
         }
     }
     block(&rows)

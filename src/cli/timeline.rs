@@ -48,8 +48,11 @@ mod tests {
 
     #[test]
     fn durations_start_again_with_each_boot() {
-        let event = |seq, at, kind| event_view(Event { seq, at: Timestamp(at), node: None, name: None, actor: None, kind });
-        let state = |to: &str| EventKind::State { from: "x".into(), to: to.into(), after_ms: 0, reason: None };
+        let event = |seq, at, kind| {
+            event_view(Event { seq, at: Timestamp(at), node: None, name: None, actor: None, kind })
+        };
+        let state =
+            |to: &str| EventKind::State { from: "x".into(), to: to.into(), after_ms: 0, reason: None };
         let started = || EventKind::Started { version: "1".into() };
         let text = timeline(&[
             event(1, 1_000, started()),

@@ -33,7 +33,9 @@ pub enum InterfaceError {
         others: Vec<String>,
     },
     /// It has no address on the network.
-    #[error("interface '{name}' has no address in {subnet}; add one, for example: ip addr add {example} dev {name}")]
+    #[error(
+        "interface '{name}' has no address in {subnet}; add one, for example: ip addr add {example} dev {name}"
+    )]
     NoAddress {
         /// The interface.
         name: String,
@@ -68,7 +70,8 @@ pub fn find(name: &str, subnet: Subnet) -> Result<Interface, InterfaceError> {
     if !others.contains(name) {
         return Err(InterfaceError::Missing { name: name.to_owned(), others: others.into_iter().collect() });
     }
-    let mac = mac.filter(|mac| mac.is_client()).ok_or_else(|| InterfaceError::NotEthernet(name.to_owned()))?;
+    let mac =
+        mac.filter(|mac| mac.is_client()).ok_or_else(|| InterfaceError::NotEthernet(name.to_owned()))?;
     let address = address.ok_or_else(|| InterfaceError::NoAddress {
         name: name.to_owned(),
         subnet,

@@ -1,4 +1,4 @@
-//! DHCPv4 (RFC 2131, 2132) and PXE (RFC 4578).
+//! `DHCPv4` (RFC 2131, 2132) and PXE (RFC 4578).
 //!
 //! Pure: [`request`] reads a message once into what matters, [`pool`] chooses an address, [`respond`] decides the
 //! answer, [`reply`] writes it down, [`frame`] wraps it for a client without an address. With the network:
@@ -12,7 +12,6 @@ pub mod request;
 pub mod respond;
 pub mod server;
 pub mod socket;
-
 
 #[cfg(test)]
 mod tests;

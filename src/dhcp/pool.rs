@@ -30,7 +30,8 @@ pub fn choose(
 /// configured ranges no longer hold is kept only as a reservation.
 pub fn own<'w>(world: &'w World, network: &Network, mac: MacAddr) -> Option<&'w Lease> {
     world.leases_of(mac).find(|lease| {
-        let in_place = if lease.reserved { network.subnet.has_host(lease.ip) } else { in_ranges(network, lease.ip) };
+        let in_place =
+            if lease.reserved { network.subnet.has_host(lease.ip) } else { in_ranges(network, lease.ip) };
         in_place && lease.state != LeaseState::Declined
     })
 }

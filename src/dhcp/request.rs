@@ -212,17 +212,18 @@ fn kind(message: &Message) -> ClientKind {
 /// Option 97, type 0: a GUID as SMBIOS has it, its first three fields little-endian (RFC 4578 section 2.3; SMBIOS
 /// specification 3.6, section 7.2.1), as `dmidecode` and `/sys/class/dmi/id/product_uuid` show it.
 fn uuid(message: &Message) -> Option<String> {
-    let [0, a, b, c, d, e, f, g, h, rest @ ..] = bytes(message, OptionCode::ClientMachineIdentifier) else {
-        return None;
-    };
-    let node: [u8; 8] = rest.try_into().ok()?;
-    if *rest == [0; 8] || *rest == [0xff; 8] {
+    let [0, guid @ ..] = bytes(message, OptionCode::ClientMachineIdentifier) else { return None };
+    let mut guid: [u8; 16] = guid.try_into().ok()?;
+    // Firmware that was never given one.
+    if guid == [0; 16] || guid == [0xff; 16] {
         return None;
     }
-    let fields = [[*d, *c].as_slice(), &[*b, *a], &[*f, *e], &[*h, *g]].map(hex::encode);
-    let [high, low, mid, version] = &fields;
-    let (clock, node) = node.split_at(2);
-    Some(format!("{high}{low}-{mid}-{version}-{}-{}", hex::encode(clock), hex::encode(node)))
+    for little_endian in [0..4, 4..6, 6..8] {
+        guid.get_mut(little_endian)?.reverse();
+    }
+    let digits = hex::encode(guid);
+    let fields = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| digits.get(part).unwrap_or_default());
+    Some(fields.join("-"))
 }
 
 fn hostname(message: &Message) -> Option<String> {
@@ -234,5 +235,10 @@ fn hostname(message: &Message) -> Option<String> {
 
 /// At most 63 printable ASCII characters; what is not is left out.
 fn printable(bytes: &[u8]) -> String {
-    bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').take(63).map(|byte| char::from(*byte)).collect()
+    bytes
+        .iter()
+        .filter(|byte| byte.is_ascii_graphic() || **byte == b' ')
+        .take(63)
+        .map(|byte| char::from(*byte))
+        .collect()
 }

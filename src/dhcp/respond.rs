@@ -84,7 +84,8 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 /// RFC 2131 section 4.3.1.
 fn discover(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     let mac = request.client.mac;
-    let Some(ip) = pool::choose(view.world, view.network, view.server, mac, request.requested_ip(), now) else {
+    let Some(ip) = pool::choose(view.world, view.network, view.server, mac, request.requested_ip(), now)
+    else {
         return Decision::silence("no free address");
     };
     let held = view.world.lease(ip).filter(|lease| lease.mac == mac);
@@ -114,7 +115,9 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         // INIT-REBOOT.
         (None, Some(ip)) if ciaddr.is_unspecified() => match claim(view, request, ip) {
             Ok(lease) => acknowledge(request, view, lease, now, true),
-            Err(_) if !view.network.subnet.has_host(ip) => nak(request, view, "that address is of another network"),
+            Err(_) if !view.network.subnet.has_host(ip) => {
+                nak(request, view, "that address is of another network")
+            }
             Err(Some(_)) => nak(request, view, "your address is another one"),
             Err(None) => Decision::silence("an unknown client that restarts (RFC 2131 section 4.3.2)"),
         },
@@ -157,8 +160,10 @@ fn give(
     let file = boot_file(view.firmware, &client.kind, client.mac, view.server, view.http_port);
     let hostname = view.world.node_with_mac(client.mac).map(|node| node.name.as_str());
     let (network, server, domain) = (view.network, view.server, view.domain);
-    let reply =
-        grant(request, &Grant { message_type, ip, network, server, boot_file: file.as_ref(), hostname, domain });
+    let reply = grant(
+        request,
+        &Grant { message_type, ip, network, server, boot_file: file.as_ref(), hostname, domain },
+    );
     let message = if message_type == MessageType::Offer { "offer" } else { "ack" };
     let event = EventKind::Dhcp {
         message: message.into(),

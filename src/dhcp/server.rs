@@ -18,7 +18,8 @@ const IN_FLIGHT: usize = 1024;
 /// Who decides: one transaction from the request to a durable answer.
 pub trait Exchange: Send + Sync + 'static {
     /// The reply to a request that came in by `interface`, once it may be sent.
-    fn exchange(&self, request: Request, interface: &Interface) -> impl Future<Output = Option<Reply>> + Send;
+    fn exchange(&self, request: Request, interface: &Interface)
+    -> impl Future<Output = Option<Reply>> + Send;
 }
 
 /// Serves one interface until told to stop, and then until what is under way is answered.

@@ -20,10 +20,14 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 #[derive(Debug, Error)]
 pub enum SocketError {
     /// Somebody else serves DHCP there.
-    #[error("UDP port {SERVER_PORT} on {0} is in use; is another DHCP server running? (ss -ulnp sport = :67 tells)")]
+    #[error(
+        "UDP port {SERVER_PORT} on {0} is in use; is another DHCP server running? (ss -ulnp sport = :67 tells)"
+    )]
     InUse(String),
     /// Not allowed.
-    #[error("not allowed to serve DHCP on {0}; run as root, or give the process CAP_NET_BIND_SERVICE and CAP_NET_RAW")]
+    #[error(
+        "not allowed to serve DHCP on {0}; run as root, or give the process CAP_NET_BIND_SERVICE and CAP_NET_RAW"
+    )]
     Permission(String),
     /// Anything else.
     #[error("cannot serve DHCP on {interface}: {cause}")]

@@ -53,9 +53,12 @@ pub async fn json_of<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T,
     let bytes = Limited::new(body, limit)
         .collect()
         .await
-        .map_err(|error| AppError::Invalid(format!("the request's body is not readable, or too long: {error}")))?
+        .map_err(|error| {
+            AppError::Invalid(format!("the request's body is not readable, or too long: {error}"))
+        })?
         .to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| AppError::Invalid(format!("the request's body is wrong: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| AppError::Invalid(format!("the request's body is wrong: {error}")))
 }
 
 /// Reads a JSON body of the API.

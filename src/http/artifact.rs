@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
+    RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use bytes::Bytes;
@@ -45,11 +46,14 @@ pub async fn send(
     headers: &HeaderMap,
     sent: impl FnOnce(Sent) + Send + 'static,
 ) -> Result<Response<Body>, AppError> {
-    let unreadable = |error: std::io::Error| AppError::Internal(format!("cannot read {}: {error}", path.display()));
+    let unreadable =
+        |error: std::io::Error| AppError::Internal(format!("cannot read {}: {error}", path.display()));
     let mut file = match File::open(path).await {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(AppError::NotFound(format!("artifact {digest} is not stored; import its image again")));
+            return Err(AppError::NotFound(format!(
+                "artifact {digest} is not stored; import its image again"
+            )));
         }
         Err(error) => return Err(unreadable(error)),
     };
@@ -62,7 +66,9 @@ pub async fn send(
         .header(CACHE_CONTROL, "public, max-age=31536000, immutable");
 
     // RFC 9110 section 13.1.2: a list of tags, or any.
-    let matches = |list: &str| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag);
+    let matches = |list: &str| {
+        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    };
     if text(&IF_NONE_MATCH).is_some_and(matches) {
         return finish(response.status(StatusCode::NOT_MODIFIED), Body::empty());
     }

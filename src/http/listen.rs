@@ -136,7 +136,10 @@ impl Listener {
             });
         }
         drop(self);
-        if tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await.is_err() {
+        if tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} })
+            .await
+            .is_err()
+        {
             tracing::warn!(open = connections.len(), "connections cut at the stop");
         }
     }

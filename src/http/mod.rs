@@ -12,4 +12,4 @@ mod peer;
 pub mod plane;
 pub mod range;
 
-pub use listen::{Listener, ListenError};
+pub use listen::{ListenError, Listener};

@@ -12,7 +12,8 @@ const GROUP: &str = "firstlight";
 /// # Errors
 /// A line that says who was refused, and who is not.
 pub fn administrator(stream: &UnixStream) -> Result<Actor, String> {
-    let credentials = stream.peer_cred().map_err(|error| format!("the system does not tell who you are: {error}"))?;
+    let credentials =
+        stream.peer_cred().map_err(|error| format!("the system does not tell who you are: {error}"))?;
     let (uid, gid) = (credentials.uid(), credentials.gid());
     let own = nix::unistd::geteuid().as_raw();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -48,7 +48,11 @@ async fn nothing() -> AppError {
 }
 
 /// The script of the node at `mac`. What goes wrong is told to the person in front of the machine.
-async fn script(State(plane): State<Plane>, Extension(ends): Extension<Ends>, Path(mac): Path<String>) -> Response<Body> {
+async fn script(
+    State(plane): State<Plane>,
+    Extension(ends): Extension<Ends>,
+    Path(mac): Path<String>,
+) -> Response<Body> {
     let base_url = format!("http://{}", ends.local);
     let Ok(mac) = mac.parse::<MacAddr>() else {
         return AppError::NotFound("that is no MAC address".into()).into_response();
@@ -94,7 +98,8 @@ async fn image(
         .ok_or_else(|| AppError::NotFound(format!("image {image} for {arch} has no such file")))?;
     let path = plane.appliance.blobs.path(artifact.sha256);
     let (appliance, asked) = (Arc::clone(&plane.appliance), format!("{image} {file}"));
-    artifact::send(&path, artifact.sha256, &method, &headers, move |sent| note(&appliance, ends, asked, sent)).await
+    artifact::send(&path, artifact.sha256, &method, &headers, move |sent| note(&appliance, ends, asked, sent))
+        .await
 }
 
 /// The artifact that a URL calls `kernel`, `initrd0`, `initrd1` …

@@ -38,7 +38,9 @@ pub fn wanted(header: Option<&str>, size: u64) -> Wanted {
 fn single(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let number = |digits: &str| match digits {
         "" => Some(None),
-        digits if digits.bytes().all(|c| c.is_ascii_digit()) => Some(Some(digits.parse().unwrap_or(u64::MAX))),
+        digits if digits.bytes().all(|c| c.is_ascii_digit()) => {
+            Some(Some(digits.parse().unwrap_or(u64::MAX)))
+        }
         _ => None,
     };
     let (first, last) = text.trim().split_once('-')?;

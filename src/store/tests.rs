@@ -44,7 +44,12 @@ fn report(text: &str) -> EventKind {
 
 /// Commits one change that cannot be refused.
 async fn put(store: &Store, change: Change) {
-    let done: Result<(), StoreError> = store.transact(move |tx| { tx.put(change); Ok(()) }).await;
+    let done: Result<(), StoreError> = store
+        .transact(move |tx| {
+            tx.put(change);
+            Ok(())
+        })
+        .await;
     done.expect("it commits");
 }
 
@@ -75,11 +80,15 @@ fn a_restart_finds_everything() {
         assert_eq!(world.lease(Ipv4Addr::new(10, 0, 0, 1)), Some(&lease(1, 5)));
         assert!(world.group(&"web".parse::<GroupName>().expect("a name")).is_some());
         assert_eq!(world.next_seq(), 3, "numbers go on");
-        let events = store.events(&EventQuery { node: Some(NodeId(1)), after: None, limit: 10 }).expect("events");
+        let events =
+            store.events(&EventQuery { node: Some(NodeId(1)), after: None, limit: 10 }).expect("events");
         assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1]);
         let all = store.events(&EventQuery { node: None, after: Some(0), limit: 10 }).expect("events");
         assert_eq!(all.len(), 2);
-        assert!(matches!(&all[1].kind, EventKind::Report { phase, .. } if phase.len() == 250_000), "a blob reads back");
+        assert!(
+            matches!(&all[1].kind, EventKind::Report { phase, .. } if phase.len() == 250_000),
+            "a blob reads back"
+        );
     });
 }
 

@@ -16,7 +16,9 @@ const LONGEST: u64 = 16 << 20;
 #[derive(Debug, Error)]
 pub enum BootFileError {
     /// It is not there.
-    #[error("boot file {path} for {firmware} is missing; install the package '{package}', or take {arch} out of boot.architectures")]
+    #[error(
+        "boot file {path} for {firmware} is missing; install the package '{package}', or take {arch} out of boot.architectures"
+    )]
     Missing {
         /// Where it should be.
         path: PathBuf,

@@ -57,7 +57,11 @@ impl async_tftp::server::Handler for Handler {
     type Reader = Transfer;
     type Writer = Sink;
 
-    async fn read_req_open(&mut self, client: &SocketAddr, path: &Path) -> Result<(Transfer, Option<u64>), Error> {
+    async fn read_req_open(
+        &mut self,
+        client: &SocketAddr,
+        path: &Path,
+    ) -> Result<(Transfer, Option<u64>), Error> {
         let file: String = path.to_string_lossy().chars().filter(|c| !c.is_control()).take(128).collect();
         let Some(data) = path.to_str().and_then(|name| self.files.get(name)) else {
             return Err(self.refuse(client, &file, "there is no such boot file", Error::FileNotFound));
@@ -79,7 +83,12 @@ impl async_tftp::server::Handler for Handler {
         Ok((transfer, Some(size)))
     }
 
-    async fn write_req_open(&mut self, client: &SocketAddr, path: &Path, _: Option<u64>) -> Result<Sink, Error> {
+    async fn write_req_open(
+        &mut self,
+        client: &SocketAddr,
+        path: &Path,
+        _: Option<u64>,
+    ) -> Result<Sink, Error> {
         let file: String = path.to_string_lossy().chars().filter(|c| !c.is_control()).take(128).collect();
         Err(self.refuse(client, &file, "nothing can be written here", Error::PermissionDenied))
     }

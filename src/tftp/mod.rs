@@ -38,7 +38,9 @@ pub enum TftpError {
     #[error("UDP port {PORT} on {0} is in use; is another TFTP server running? (ss -ulnp sport = :69 tells)")]
     InUse(Ipv4Addr),
     /// Not allowed.
-    #[error("not allowed to bind UDP port {PORT} on {0}; run as root, or give the process CAP_NET_BIND_SERVICE")]
+    #[error(
+        "not allowed to bind UDP port {PORT} on {0}; run as root, or give the process CAP_NET_BIND_SERVICE"
+    )]
     Permission(Ipv4Addr),
     /// Anything else.
     #[error("cannot serve TFTP on {address}: {cause}")]
@@ -68,11 +70,12 @@ impl Server {
         appliance: Arc<Appliance>,
     ) -> Result<Self, TftpError> {
         let system = |cause: String| TftpError::System { address, cause };
-        let socket = UdpSocket::bind(SocketAddr::from((address, port))).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => TftpError::InUse(address),
-            io::ErrorKind::PermissionDenied => TftpError::Permission(address),
-            _ => system(error.to_string()),
-        })?;
+        let socket =
+            UdpSocket::bind(SocketAddr::from((address, port))).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => TftpError::InUse(address),
+                io::ErrorKind::PermissionDenied => TftpError::Permission(address),
+                _ => system(error.to_string()),
+            })?;
         let server = TftpServerBuilder::with_handler(Handler::new(files, appliance))
             .std_socket(socket)
             .map_err(|error| system(error.to_string()))?

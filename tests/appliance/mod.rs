@@ -45,10 +45,8 @@ impl<'r> Appliance<'r> {
         let dir = rack.dir().join("appliance");
         std::fs::create_dir_all(&dir).expect("make the appliance's folder");
         let config = format!(
-            "state_dir = {:?}\nsocket = {:?}\noverrides = {:?}\ndomain = \"mgmt.example\"\n{tables}\n[log]\nlevel = \"debug\"\n",
-            dir.join("state"),
-            dir.join("api.sock"),
-            dir.join("overrides"),
+            "state_dir = \"{0}/state\"\nsocket = \"{0}/api.sock\"\noverrides = \"{0}/overrides\"\ndomain = \"mgmt.example\"\n{tables}\n[log]\nlevel = \"debug\"\n",
+            dir.display(),
         );
         std::fs::write(dir.join("firstlight.toml"), config).expect("write the configuration");
         Self { rack, binary: binary.to_owned(), dir, process: None }
@@ -58,7 +56,7 @@ impl<'r> Appliance<'r> {
     pub fn power_on(&mut self) {
         let mut command = self.rack.command(&self.binary);
         command.arg("serve").arg("--config").arg(self.dir.join("firstlight.toml"));
-        let process = self.rack.spawn_logged(command, &self.log_path()).expect("start the appliance");
+        let process = self.rack.spawn_logged(command, self.log_path()).expect("start the appliance");
         self.process = Some(process);
         let deadline = Instant::now() + PATIENCE;
         while !self.cli(&["status"]).status.success() {
@@ -133,7 +131,8 @@ impl<'r> Appliance<'r> {
     /// Runs a list or show command with `--output json`.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ok(&[arguments, &["--output", "json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}:\n{text}", arguments.join(" ")))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}:\n{text}", arguments.join(" ")))
     }
 
     /// A node by any of its names; `None` while it is unknown.
@@ -158,8 +157,13 @@ impl<'r> Appliance<'r> {
                 return found;
             }
             if Instant::now() > deadline {
-                let (nodes, events) = (self.ok(&["node", "list"]), self.ok(&["event", "list", "--limit", "40"]));
-                panic!("waited {} s for {what}\n{nodes}\n{events}\n{}", limit.as_secs(), tail(&self.log(), 40));
+                let (nodes, events) =
+                    (self.ok(&["node", "list"]), self.ok(&["event", "list", "--limit", "40"]));
+                panic!(
+                    "waited {} s for {what}\n{nodes}\n{events}\n{}",
+                    limit.as_secs(),
+                    tail(&self.log(), 40)
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -81,7 +81,12 @@ fn read(log: &File) -> io::Result<(Vec<Entry>, u64)> {
     let length = log.metadata()?.len();
     let (mut entries, mut at) = (Vec::new(), log_sector);
     while at + log_sector <= length {
-        let entry = Entry { sector: number(at)?, sectors: number(at + 8)?, flags: number(at + 16)?, data: at + log_sector };
+        let entry = Entry {
+            sector: number(at)?,
+            sectors: number(at + 8)?,
+            flags: number(at + 16)?,
+            data: at + log_sector,
+        };
         let counted = (entries.len() as u64) < flushed;
         let discards = entry.flags & DISCARD != 0;
         at += log_sector + if discards { 0 } else { entry.sectors.saturating_mul(log_sector) };

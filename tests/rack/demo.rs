@@ -82,7 +82,12 @@ fn run(binary: &Path) -> Result<(), Box<dyn std::error::Error>> {
             for server in &servers {
                 eprintln!("--- console of {}\n{}", server.name, server.machine.serial_text()?);
             }
-            return Err(format!("not all servers are ready after {} s\n{}", PATIENCE.as_secs(), appliance.log()).into());
+            return Err(format!(
+                "not all servers are ready after {} s\n{}",
+                PATIENCE.as_secs(),
+                appliance.log()
+            )
+            .into());
         }
         let Ok(event) = events.recv_timeout(Duration::from_millis(200)) else { continue };
         let name = event["name"].as_str().unwrap_or("appliance").to_owned();
@@ -90,7 +95,10 @@ fn run(binary: &Path) -> Result<(), Box<dyn std::error::Error>> {
         if event["kind"] == "discovered" {
             let known = servers.iter().find(|server| event["mac"] == server.mac.as_str());
             let server = known.ok_or("a server that nobody powered on")?;
-            say(&format!("firstlight node set {name} --name {} --group web; node approve {}", server.name, server.name));
+            say(&format!(
+                "firstlight node set {name} --name {} --group web; node approve {}",
+                server.name, server.name
+            ));
             appliance.ok(&["node", "set", &name, "--name", server.name, "--group", "web"]);
             appliance.ok(&["node", "approve", server.name]);
         }

@@ -64,7 +64,8 @@ fn play(steps: &[(u8, Step)]) -> (Vec<(u64, u8, Decision)>, World) {
         for change in &decision.changes {
             world.apply(change);
         }
-        if let Some(reply) = decision.reply.as_ref().filter(|reply| !reply.message.yiaddr().is_unspecified()) {
+        if let Some(reply) = decision.reply.as_ref().filter(|reply| !reply.message.yiaddr().is_unspecified())
+        {
             known.insert(*client, reply.message.yiaddr());
         }
         log.push((now, *client, decision));

@@ -47,30 +47,86 @@ fn answers() {
     let id = O::ServerIdentifier;
     let want = O::RequestedIpAddress;
     for (rule, message, expected) in [
-        ("RFC 2131 4.3.1: a new client gets the next address", message(9, M::Discover, vec![]), Some((M::Offer, ip(4)))),
+        (
+            "RFC 2131 4.3.1: a new client gets the next address",
+            message(9, M::Discover, vec![]),
+            Some((M::Offer, ip(4))),
+        ),
         ("4.3.1: a known client gets its own", message(1, M::Discover, vec![]), Some((M::Offer, ip(1)))),
         ("addresses stick: also after the lease", message(2, M::Discover, vec![]), Some((M::Offer, ip(2)))),
-        ("4.3.1: the one it asks for, when free", message(9, M::Discover, vec![want(ip(5))]), Some((M::Offer, ip(5)))),
-        ("4.3.1: not when another has it", message(9, M::Discover, vec![want(ip(1))]), Some((M::Offer, ip(4)))),
-        ("4.3.1: nor one outside the pool", message(9, M::Discover, vec![want(other)]), Some((M::Offer, ip(4)))),
+        (
+            "4.3.1: the one it asks for, when free",
+            message(9, M::Discover, vec![want(ip(5))]),
+            Some((M::Offer, ip(5))),
+        ),
+        (
+            "4.3.1: not when another has it",
+            message(9, M::Discover, vec![want(ip(1))]),
+            Some((M::Offer, ip(4))),
+        ),
+        (
+            "4.3.1: nor one outside the pool",
+            message(9, M::Discover, vec![want(other)]),
+            Some((M::Offer, ip(4))),
+        ),
         ("4.3.3: who declined gets another", message(3, M::Discover, vec![]), Some((M::Offer, ip(4)))),
-        ("4.3.2 SELECTING: ours", message(1, M::Request, vec![id(SERVER), want(ip(1))]), Some((M::Ack, ip(1)))),
+        (
+            "4.3.2 SELECTING: ours",
+            message(1, M::Request, vec![id(SERVER), want(ip(1))]),
+            Some((M::Ack, ip(1))),
+        ),
         ("4.3.2 SELECTING: another server's", message(1, M::Request, vec![id(other), want(ip(1))]), None),
-        ("4.3.2 SELECTING: not offered", message(1, M::Request, vec![id(SERVER), want(ip(4))]), Some((M::Nak, none))),
-        ("4.3.2 SELECTING: somebody else's", message(9, M::Request, vec![id(SERVER), want(ip(1))]), Some((M::Nak, none))),
+        (
+            "4.3.2 SELECTING: not offered",
+            message(1, M::Request, vec![id(SERVER), want(ip(4))]),
+            Some((M::Nak, none)),
+        ),
+        (
+            "4.3.2 SELECTING: somebody else's",
+            message(9, M::Request, vec![id(SERVER), want(ip(1))]),
+            Some((M::Nak, none)),
+        ),
         ("4.3.2 INIT-REBOOT: its own", message(1, M::Request, vec![want(ip(1))]), Some((M::Ack, ip(1)))),
-        ("4.3.2 INIT-REBOOT: another of ours", message(1, M::Request, vec![want(ip(4))]), Some((M::Nak, none))),
-        ("4.3.2 INIT-REBOOT: wrong network", message(1, M::Request, vec![want(elsewhere)]), Some((M::Nak, none))),
-        ("4.3.2 INIT-REBOOT: a stranger, wrong network", message(9, M::Request, vec![want(elsewhere)]), Some((M::Nak, none))),
+        (
+            "4.3.2 INIT-REBOOT: another of ours",
+            message(1, M::Request, vec![want(ip(4))]),
+            Some((M::Nak, none)),
+        ),
+        (
+            "4.3.2 INIT-REBOOT: wrong network",
+            message(1, M::Request, vec![want(elsewhere)]),
+            Some((M::Nak, none)),
+        ),
+        (
+            "4.3.2 INIT-REBOOT: a stranger, wrong network",
+            message(9, M::Request, vec![want(elsewhere)]),
+            Some((M::Nak, none)),
+        ),
         ("4.3.2 INIT-REBOOT: a stranger is not answered", message(9, M::Request, vec![want(ip(4))]), None),
         ("4.3.2 RENEWING: its own", with_ciaddr(message(1, M::Request, vec![]), 1), Some((M::Ack, ip(1)))),
-        ("4.3.2 REBINDING: after it ran out", with_ciaddr(message(2, M::Request, vec![]), 2), Some((M::Ack, ip(2)))),
-        ("4.3.2 RENEWING: somebody else's", with_ciaddr(message(2, M::Request, vec![]), 1), Some((M::Nak, none))),
-        ("4.3.2 RENEWING: taken back by hand", with_ciaddr(message(9, M::Request, vec![]), 4), Some((M::Nak, none))),
+        (
+            "4.3.2 REBINDING: after it ran out",
+            with_ciaddr(message(2, M::Request, vec![]), 2),
+            Some((M::Ack, ip(2))),
+        ),
+        (
+            "4.3.2 RENEWING: somebody else's",
+            with_ciaddr(message(2, M::Request, vec![]), 1),
+            Some((M::Nak, none)),
+        ),
+        (
+            "4.3.2 RENEWING: taken back by hand",
+            with_ciaddr(message(9, M::Request, vec![]), 4),
+            Some((M::Nak, none)),
+        ),
         ("4.3.2: a REQUEST for nothing", message(1, M::Request, vec![]), None),
         ("4.3.4: a RELEASE is not answered", with_ciaddr(message(1, M::Release, vec![id(SERVER)]), 1), None),
         ("4.3.3: a DECLINE is not answered", message(1, M::Decline, vec![id(SERVER), want(ip(1))]), None),
-        ("4.3.5: INFORM gets options, no address", with_ciaddr(message(9, M::Inform, vec![]), 4), Some((M::Ack, none))),
+        (
+            "4.3.5: INFORM gets options, no address",
+            with_ciaddr(message(9, M::Inform, vec![]), 4),
+            Some((M::Ack, none)),
+        ),
         ("4.3.5: INFORM without an address", message(9, M::Inform, vec![]), None),
         ("4.1: what servers send is not answered", message(9, M::Offer, vec![]), None),
     ] {
@@ -87,9 +143,17 @@ fn what_becomes_of_leases() {
     let minute = NOW + 60_000;
     let hour = NOW + 3_600_000;
     for (rule, message, expected) in [
-        ("an offer is kept for a minute", message(9, M::Discover, vec![]), Some((ip(4), mac(9), LeaseState::Offered, minute))),
+        (
+            "an offer is kept for a minute",
+            message(9, M::Discover, vec![]),
+            Some((ip(4), mac(9), LeaseState::Offered, minute)),
+        ),
         ("4.3.1: an offer leaves an active lease alone", message(1, M::Discover, vec![]), None),
-        ("4.3.2: an ACK binds", message(1, M::Request, vec![want(ip(1))]), Some((ip(1), mac(1), LeaseState::Bound, hour))),
+        (
+            "4.3.2: an ACK binds",
+            message(1, M::Request, vec![want(ip(1))]),
+            Some((ip(1), mac(1), LeaseState::Bound, hour)),
+        ),
         ("a NAK changes nothing", message(1, M::Request, vec![want(ip(4))]), None),
         (
             "4.3.4: a RELEASE ends the lease, and the address sticks",
@@ -122,7 +186,11 @@ fn where_replies_go() {
     for (rule, message, expected) in [
         ("RFC 2131 4.1: no address, no flag: a unicast frame", message(9, M::Discover, vec![]), frame),
         ("4.1: the broadcast flag", broadcast(message(9, M::Discover, vec![])), Destination::Broadcast),
-        ("4.1: a client with an address", with_ciaddr(message(1, M::Request, vec![]), 1), Destination::Unicast(ip(1))),
+        (
+            "4.1: a client with an address",
+            with_ciaddr(message(1, M::Request, vec![]), 1),
+            Destination::Unicast(ip(1)),
+        ),
         ("4.1: through a relay", relayed(message(9, M::Discover, vec![])), relay),
         ("4.1: a relay comes before the flag", relayed(broadcast(message(9, M::Discover, vec![]))), relay),
         ("4.1: a NAK is broadcast", message(1, M::Request, id()), Destination::Broadcast),
@@ -173,10 +241,30 @@ fn boot_files_by_client() {
     let arch = |code: u16| O::ClientSystemArchitecture(code.into());
     let script = "http://10.77.0.1:8080/boot/02-00-00-00-00-09/script.ipxe";
     for (rule, options, file, class_echoed) in [
-        ("RFC 4578: BIOS", vec![class("PXEClient:Arch:00000:UNDI:002001"), arch(0)], Some("undionly.kpxe"), Some("PXEClient")),
-        ("RFC 4578: x64 UEFI", vec![class("PXEClient:Arch:00007:UNDI:003016"), arch(7)], Some("ipxe.efi"), Some("PXEClient")),
-        ("errata of RFC 4578: x64 UEFI as 9", vec![class("PXEClient"), arch(9)], Some("ipxe.efi"), Some("PXEClient")),
-        ("PXE 2.1: the architecture in the class only", vec![class("PXEClient:Arch:00007:UNDI:003016")], Some("ipxe.efi"), Some("PXEClient")),
+        (
+            "RFC 4578: BIOS",
+            vec![class("PXEClient:Arch:00000:UNDI:002001"), arch(0)],
+            Some("undionly.kpxe"),
+            Some("PXEClient"),
+        ),
+        (
+            "RFC 4578: x64 UEFI",
+            vec![class("PXEClient:Arch:00007:UNDI:003016"), arch(7)],
+            Some("ipxe.efi"),
+            Some("PXEClient"),
+        ),
+        (
+            "errata of RFC 4578: x64 UEFI as 9",
+            vec![class("PXEClient"), arch(9)],
+            Some("ipxe.efi"),
+            Some("PXEClient"),
+        ),
+        (
+            "PXE 2.1: the architecture in the class only",
+            vec![class("PXEClient:Arch:00007:UNDI:003016")],
+            Some("ipxe.efi"),
+            Some("PXEClient"),
+        ),
         ("arm64 UEFI", vec![class("PXEClient"), arch(11)], Some("ipxe-arm64.efi"), Some("PXEClient")),
         (
             "UEFI 2.10 24.7.2: HTTP boot",
@@ -185,14 +273,27 @@ fn boot_files_by_client() {
             Some("HTTPClient"),
         ),
         ("an architecture without a row", vec![class("PXEClient"), arch(27)], None, None),
-        ("iPXE by its user class", vec![class("PXEClient"), arch(0), O::UserClass(b"iPXE".to_vec())], Some(script), None),
+        (
+            "iPXE by its user class",
+            vec![class("PXEClient"), arch(0), O::UserClass(b"iPXE".to_vec())],
+            Some(script),
+            None,
+        ),
         ("RFC 3004: length-prefixed", vec![O::UserClass(b"\x04iPXE".to_vec())], Some(script), None),
-        ("iPXE by its own options", vec![class("PXEClient"), arch(7), unknown(175, &[1, 1, 1])], Some(script), None),
+        (
+            "iPXE by its own options",
+            vec![class("PXEClient"), arch(7), unknown(175, &[1, 1, 1])],
+            Some(script),
+            None,
+        ),
         ("an operating system", vec![class("udhcp 1.35.0")], None, None),
     ] {
-        let reply = decide(&world(), message(9, M::Discover, options), NOW).reply.unwrap_or_else(|| panic!("{rule}"));
+        let reply =
+            decide(&world(), message(9, M::Discover, options), NOW).reply.unwrap_or_else(|| panic!("{rule}"));
         let text = |code| match reply.message.opts().get(code) {
-            Some(O::BootfileName(data) | O::ClassIdentifier(data)) => Some(String::from_utf8_lossy(data).into_owned()),
+            Some(O::BootfileName(data) | O::ClassIdentifier(data)) => {
+                Some(String::from_utf8_lossy(data).into_owned())
+            }
             _ => None,
         };
         assert_eq!(text(OptionCode::BootfileName).as_deref(), file, "{rule}");
@@ -212,7 +313,12 @@ fn an_exhausted_pool() {
         for n in 0..6 {
             let reserved = trusted;
             world.apply(&Change::PutLease(Lease { reserved, ..lease(n, state, expires + u64::from(n)) }));
-            let node = Node::discovered(NodeId(n.into()), format!("n{n}").parse().expect("a name"), mac(n), Timestamp(0));
+            let node = Node::discovered(
+                NodeId(n.into()),
+                format!("n{n}").parse().expect("a name"),
+                mac(n),
+                Timestamp(0),
+            );
             let state = if trusted { State::Enrolled } else { State::Discovered };
             world.apply(&Change::PutNode(Node { state, ..node }));
         }
@@ -222,8 +328,16 @@ fn an_exhausted_pool() {
         ("all in use: silence", full(LeaseState::Bound, LATER, false), None),
         ("all run out: the longest ago", full(LeaseState::Bound, NOW - 100, false), Some((M::Offer, ip(0)))),
         ("approved nodes keep theirs for ever", full(LeaseState::Bound, NOW - 100, true), None),
-        ("unclaimed offers are free again", full(LeaseState::Offered, NOW - 100, false), Some((M::Offer, ip(0)))),
-        ("declined ones, after their time", full(LeaseState::Declined, NOW - 100, false), Some((M::Offer, ip(0)))),
+        (
+            "unclaimed offers are free again",
+            full(LeaseState::Offered, NOW - 100, false),
+            Some((M::Offer, ip(0))),
+        ),
+        (
+            "declined ones, after their time",
+            full(LeaseState::Declined, NOW - 100, false),
+            Some((M::Offer, ip(0))),
+        ),
     ] {
         let decision = decide(&world, message(99, M::Discover, vec![]), NOW);
         assert_eq!(answer(&decision), expected, "{rule}");

@@ -22,7 +22,11 @@ pub fn routes() -> Router<Api> {
     Router::new().route("/blobs/{digest}", head(size)).route("/blobs/{digest}", put(upload))
 }
 
-async fn size(State(api): State<Api>, _: Admin, Path(digest): Path<String>) -> Result<Response<Body>, AppError> {
+async fn size(
+    State(api): State<Api>,
+    _: Admin,
+    Path(digest): Path<String>,
+) -> Result<Response<Body>, AppError> {
     let size = api.appliance.blobs.size(digest.parse()?).await?;
     Ok([(CONTENT_LENGTH, size.to_string())].into_response())
 }
@@ -37,7 +41,8 @@ async fn upload(
 ) -> Result<StatusCode, AppError> {
     let digest: Sha256Digest = digest.parse()?;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let length = length.ok_or_else(|| AppError::Invalid("an artifact needs the header Content-Length".into()))?;
+    let length =
+        length.ok_or_else(|| AppError::Invalid("an artifact needs the header Content-Length".into()))?;
     if length > LONGEST {
         return Err(AppError::Invalid(format!("an artifact has {LONGEST} bytes at most, not {length}")));
     }

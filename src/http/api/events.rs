@@ -48,7 +48,11 @@ pub fn routes() -> Router<Api> {
     Router::new().route("/events", get(list))
 }
 
-async fn list(State(api): State<Api>, _: Admin, Query(window): Query<Window>) -> Result<Response<Body>, AppError> {
+async fn list(
+    State(api): State<Api>,
+    _: Admin,
+    Query(window): Query<Window>,
+) -> Result<Response<Body>, AppError> {
     if window.follow {
         return follow(&api.appliance, window);
     }
@@ -60,10 +64,10 @@ async fn list(State(api): State<Api>, _: Admin, Query(window): Query<Window>) ->
 /// A JSON object a line, until the client goes away.
 fn follow(appliance: &Arc<Appliance>, window: Window) -> Result<Response<Body>, AppError> {
     // Before the past is read, so that nothing falls between.
-    let live = appliance.subscribe();
+    let feed = appliance.subscribe();
     let past = appliance.events(None, window.after, window.limit())?;
     let last = past.last().map(|event| event.seq).or(window.after);
-    let follower = Follower { appliance: Arc::clone(appliance), live, waiting: past.into_iter(), last };
+    let follower = Follower { appliance: Arc::clone(appliance), feed, waiting: past.into_iter(), last };
     let lines = stream::unfold(follower, |mut follower| async {
         let event = follower.next().await?;
         let mut line = serde_json::to_vec(&event_view(event)).ok()?;
@@ -75,7 +79,7 @@ fn follow(appliance: &Arc<Appliance>, window: Window) -> Result<Response<Body>, 
 
 struct Follower {
     appliance: Arc<Appliance>,
-    live: Receiver<Arc<Event>>,
+    feed: Receiver<Arc<Event>>,
     waiting: std::vec::IntoIter<Event>,
     last: Option<u64>,
 }
@@ -87,7 +91,7 @@ impl Follower {
                 self.last = Some(event.seq);
                 return Some(event);
             }
-            match self.live.recv().await {
+            match self.feed.recv().await {
                 Ok(event) if self.last.is_some_and(|last| event.seq <= last) => {}
                 Ok(event) => self.waiting = vec![Event::clone(&event)].into_iter(),
                 // Too slow: what was missed is read from the store.

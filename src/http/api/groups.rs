@@ -41,7 +41,11 @@ async fn create(
     Ok((StatusCode::CREATED, Json(api.appliance.create_group(new.name, actor).await?)))
 }
 
-async fn show(State(api): State<Api>, _: Admin, Path(group): Path<String>) -> Result<Json<GroupView>, AppError> {
+async fn show(
+    State(api): State<Api>,
+    _: Admin,
+    Path(group): Path<String>,
+) -> Result<Json<GroupView>, AppError> {
     Ok(Json(api.appliance.group(&group.parse()?)?))
 }
 

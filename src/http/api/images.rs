@@ -35,7 +35,11 @@ async fn import(
     Ok((status, Json(imported)))
 }
 
-async fn show(State(api): State<Api>, _: Admin, Path(image): Path<String>) -> Result<Json<ImageView>, AppError> {
+async fn show(
+    State(api): State<Api>,
+    _: Admin,
+    Path(image): Path<String>,
+) -> Result<Json<ImageView>, AppError> {
     Ok(Json(api.appliance.image(&image.parse()?)?))
 }
 
@@ -48,7 +52,11 @@ async fn remove(
     Ok(removed())
 }
 
-async fn verify(State(api): State<Api>, _: Admin, Path(image): Path<String>) -> Result<Json<VerifyView>, AppError> {
+async fn verify(
+    State(api): State<Api>,
+    _: Admin,
+    Path(image): Path<String>,
+) -> Result<Json<VerifyView>, AppError> {
     Ok(Json(api.appliance.verify_image(&image.parse()?).await?))
 }
 

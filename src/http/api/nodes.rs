@@ -37,7 +37,11 @@ async fn list(State(api): State<Api>, _: Admin) -> Json<Vec<NodeView>> {
     Json(api.appliance.nodes())
 }
 
-async fn show(State(api): State<Api>, _: Admin, Path(node): Path<String>) -> Result<Json<NodeView>, AppError> {
+async fn show(
+    State(api): State<Api>,
+    _: Admin,
+    Path(node): Path<String>,
+) -> Result<Json<NodeView>, AppError> {
     Ok(Json(api.appliance.node(&Selector::new(node))?))
 }
 

@@ -24,10 +24,16 @@ const BOOT: Duration = Duration::from_secs(120);
 /// Offered DHCP exchanges per second, one after the other, until too many are dropped.
 const RATES: [u32; 12] = [50, 100, 200, 300, 400, 800, 1200, 1600, 2400, 3200, 4800, 6400];
 
+/// Bytes.
+const MEBIBYTE: f64 = 1_048_576.0;
+
+type Bench = fn(&NetbootImage);
+
 fn main() {
     let wanted = std::env::var("BENCH").unwrap_or_else(|_| "dhcp,tftp,http,boot".into());
-    let image = NetbootImage::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("images"), "1").expect("an image");
-    let benches: [(&str, fn(&NetbootImage)); 4] = [("dhcp", dhcp), ("tftp", tftp), ("http", http), ("boot", boot)];
+    let image =
+        NetbootImage::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("images"), "1").expect("an image");
+    let benches: [(&str, Bench); 4] = [("dhcp", dhcp), ("tftp", tftp), ("http", http), ("boot", boot)];
     println!("{:<44} {:>12} {:>14} {:>8}", "WHAT", "FIRSTLIGHT", "OTHER", "RATIO");
     for (name, bench) in benches {
         if wanted.split(',').any(|word| word == name) {
@@ -64,7 +70,8 @@ fn line(what: &str, unit: &str, ours: f64, theirs: f64) {
 }
 
 fn output(host: &Host, program: &str, arguments: &[&str]) -> String {
-    let output = host.command(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output =
+        host.command(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -107,7 +114,8 @@ fn dhcp(image: &NetbootImage) {
 fn tftp(image: &NetbootImage) {
     let (a, b) = sides();
     let (mut appliance, baseline) = (ours(&a, image), theirs(&b, image, false));
-    std::fs::copy("/usr/lib/ipxe/ipxe.efi", b.dir().join("baseline/tftp/ipxe.efi")).expect("copy a boot file");
+    std::fs::copy("/usr/lib/ipxe/ipxe.efi", b.dir().join("baseline/tftp/ipxe.efi"))
+        .expect("copy a boot file");
     let size = std::fs::metadata("/usr/lib/ipxe/ipxe.efi").expect("package ipxe").len();
     let (client, other) = (a.host("client").expect("a host"), b.host("client").expect("a host"));
     let fetch = |host: &Host, options: &[&str]| {
@@ -118,9 +126,10 @@ fn tftp(image: &NetbootImage) {
             let status = host.command("atftp").args(&arguments).output().expect("run atftp").status;
             assert!(status.success(), "atftp {arguments:?}");
         }
-        10.0 * as_f64(size) / (1 << 20) as f64 / start.elapsed().as_secs_f64()
+        10.0 * as_f64(size) / MEBIBYTE / start.elapsed().as_secs_f64()
     };
-    for (name, options) in [("512-byte blocks", &[][..]), ("1468-byte blocks", &["--option", "blksize 1468"])] {
+    for (name, options) in [("512-byte blocks", &[][..]), ("1468-byte blocks", &["--option", "blksize 1468"])]
+    {
         let (mut mine, mut yours) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             mine.push(fetch(&client, options));
@@ -140,13 +149,14 @@ fn http(image: &NetbootImage) {
     std::fs::write(folder.join("kernel"), vec![0x5a; FILE]).expect("write a large file");
     std::fs::copy(folder.join("kernel"), b.dir().join("baseline/web/kernel")).expect("copy it");
     let manifest = folder.join("big.toml");
-    std::fs::write(&manifest, "name = \"big\"\nversion = \"1\"\narch = \"x86_64\"\nkernel = \"kernel\"\n").expect("write");
+    std::fs::write(&manifest, "name = \"big\"\nversion = \"1\"\narch = \"x86_64\"\nkernel = \"kernel\"\n")
+        .expect("write");
     appliance.ok(&["image", "import", &manifest.display().to_string()]);
     let urls = ["http://10.77.0.1:8080/images/big/1/x86_64/kernel", "http://10.77.0.1:8081/kernel"];
     let (client, other) = (a.host("client").expect("a host"), b.host("client").expect("a host"));
     let fetch = |host: &Host, url: &str| {
         let told = output(host, "curl", &["-sS", "-o", "/dev/null", "-w", "%{speed_download}", url]);
-        told.trim().parse::<f64>().unwrap_or_else(|_| panic!("curl {url}: {told}")) / (1 << 20) as f64
+        told.trim().parse::<f64>().unwrap_or_else(|_| panic!("curl {url}: {told}")) / MEBIBYTE
     };
     let (mut mine, mut yours) = (Vec::new(), Vec::new());
     for _ in 0..2 * ROUNDS {

@@ -35,7 +35,8 @@ check: ## formatting and lints
 
 .PHONY: build-tests
 build-tests: ## compiles every test in one go
-	$(CARGO) test --release --locked --no-run --lib --bins --tests --examples
+	$(CARGO) build --release --locked --bin firstlight --examples
+	$(CARGO) test --release --locked --no-run --lib --bins --tests
 
 .PHONY: unit
 unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces

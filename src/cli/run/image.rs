@@ -1,12 +1,12 @@
 //! Does `firstlight image …`.
 
 use hyper::Method;
-use serde_json::json;
 
 use crate::appliance::views::{GcView, ImageView, VerifyView};
 
 use super::super::args::Image;
 use super::super::client::{Client, segment};
+use super::super::manifest::Manifest;
 use super::super::show::{self, answer, bytes};
 use super::super::{CliError, import};
 use super::Context;
@@ -14,8 +14,11 @@ use super::Context;
 pub async fn image(client: &Client, command: Image, context: Context) -> Result<(), CliError> {
     match command {
         Image::Import { manifests } => {
+            // A mistake in the last one is told before the first is sent.
+            let manifests: Vec<Manifest> =
+                manifests.iter().map(|path| Manifest::read(path)).collect::<Result<_, _>>()?;
             for manifest in manifests {
-                let imported = import::import(client, &manifest, context.quiet).await?;
+                let imported = import::import(client, manifest, context.quiet).await?;
                 let (view, size) = (&imported.image, bytes(imported.image.size));
                 let how = if imported.unchanged { "is there already" } else { "imported" };
                 context.done(&format!("{} {how}, {size}", view.image.image))?;
@@ -32,7 +35,7 @@ pub async fn image(client: &Client, command: Image, context: Context) -> Result<
         }
         Image::Verify { image } => {
             let path = format!("/images/{}/verify", segment(&image));
-            let found: VerifyView = client.call(Method::POST, &path, &json!({})).await?;
+            let found: VerifyView = client.toil(&path).await?;
             answer(context.output, &found, |found| {
                 format!(
                     "{image}: {} files, {}, {} wrong\n",
@@ -54,7 +57,7 @@ pub async fn image(client: &Client, command: Image, context: Context) -> Result<
             context.done(&format!("removed {image}; `firstlight image gc` frees its files"))
         }
         Image::Gc => {
-            let removed: GcView = client.call(Method::POST, "/images/gc", &json!({})).await?;
+            let removed: GcView = client.toil("/images/gc").await?;
             answer(context.output, &removed, |removed| {
                 format!("removed {} files, {}\n", removed.removed, bytes(removed.bytes))
             })

@@ -20,8 +20,10 @@ use tokio::net::UnixStream;
 
 use crate::http::api::ErrorBody;
 
-/// How long the appliance may take to begin its answer; reading a large image again takes its time.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long the appliance may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long when it has to read or sync files of images first.
+const PATIENCE_FOR_FILES: Duration = Duration::from_secs(3600);
 /// Longest answer that is read, bytes.
 const ANSWER: usize = 256 << 20;
 
@@ -42,12 +44,18 @@ pub enum ClientError {
         /// The system's error.
         cause: io::Error,
     },
+    /// The system does not let this user in.
+    #[error("this user may not open unix:{}; run this as root, or join the group 'firstlight'", path.display())]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The connection broke.
     #[error("the appliance broke off: {0}; its log tells why")]
     Broken(String),
     /// It took too long.
-    #[error("the appliance did not answer within {} s", PATIENCE.as_secs())]
-    Slow,
+    #[error("the appliance did not answer within {} s; its log tells what it does", .0.as_secs())]
+    Slow(Duration),
     /// It refused; its own words.
     #[error("{0}")]
     Refused(String),
@@ -82,10 +90,27 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let bytes = serde_json::to_vec(body).map_err(|error| ClientError::Broken(error.to_string()))?;
-        let length = bytes.len() as u64;
-        let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed();
+        let (length, body) = json(body)?;
         read(self.send(method, path, Some(length), body).await?).await
+    }
+
+    /// POST of what makes the appliance read files of images before it answers.
+    pub async fn toil<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let (length, body) = json(&serde_json::json!({}))?;
+        let sent = self.raw(Method::POST, path, Some(length), body);
+        read(accepted(within(PATIENCE_FOR_FILES, || 0, sent).await??).await?).await
+    }
+
+    /// PUT of `length` bytes, which may take as long as it likes while `sent` grows.
+    pub async fn upload(
+        &self,
+        path: &str,
+        length: u64,
+        body: RequestBody,
+        sent: impl Fn() -> u64,
+    ) -> Result<(), ClientError> {
+        let answer = self.raw(Method::PUT, path, Some(length), body);
+        accepted(within(PATIENCE_FOR_FILES, sent, answer).await??).await.map(drop)
     }
 
     /// A request without a body whose answer has none, or does not matter.
@@ -95,10 +120,15 @@ impl Client {
 
     /// Whether the resource is there.
     pub async fn exists(&self, path: &str) -> Result<bool, ClientError> {
-        match self.raw(Method::HEAD, path, None, empty()).await?.status() {
+        let answer = within(PATIENCE, || 0, self.raw(Method::HEAD, path, None, empty())).await??;
+        match answer.status() {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => Ok(true),
-            status => Err(ClientError::Refused(format!("the appliance answers {status}"))),
+            status => {
+                // The answer to HEAD has no body that would say why. Whoever is no administrator is told so here.
+                self.order(Method::GET, "/status").await?;
+                Err(ClientError::Refused(format!("the appliance answers {status}")))
+            }
         }
     }
 
@@ -110,14 +140,7 @@ impl Client {
         length: Option<u64>,
         body: RequestBody,
     ) -> Result<Response<Incoming>, ClientError> {
-        let response = self.raw(method, path, length, body).await?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let bytes = collect(response).await?;
-        let message = serde_json::from_slice::<ErrorBody>(&bytes).map(|body| body.error.message);
-        Err(ClientError::Refused(message.unwrap_or_else(|_| format!("the appliance answers {status}"))))
+        accepted(within(PATIENCE, || 0, self.raw(method, path, length, body)).await??).await
     }
 
     async fn raw(
@@ -127,9 +150,10 @@ impl Client {
         length: Option<u64>,
         body: RequestBody,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.path)
-            .await
-            .map_err(|cause| ClientError::Unreachable { path: self.path.clone(), cause })?;
+        let stream = UnixStream::connect(&self.path).await.map_err(|cause| match cause.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Denied { path: self.path.clone() },
+            _ => ClientError::Unreachable { path: self.path.clone(), cause },
+        })?;
         let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -139,11 +163,45 @@ impl Client {
             request = request.header(CONTENT_LENGTH, length).header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(body).map_err(|error| ClientError::Broken(error.to_string()))?;
-        tokio::time::timeout(PATIENCE, sender.send_request(request))
-            .await
-            .map_err(|_| ClientError::Slow)?
-            .map_err(broken)
+        sender.send_request(request).await.map_err(broken)
     }
+}
+
+/// Waits for `future`; gives up when `moved` stayed the same for `patience`.
+async fn within<F: Future>(
+    patience: Duration,
+    moved: impl Fn() -> u64,
+    future: F,
+) -> Result<F::Output, ClientError> {
+    let mut future = std::pin::pin!(future);
+    let mut before = moved();
+    loop {
+        if let Ok(done) = tokio::time::timeout(patience, &mut future).await {
+            return Ok(done);
+        }
+        let now = moved();
+        if now == before {
+            return Err(ClientError::Slow(patience));
+        }
+        before = now;
+    }
+}
+
+/// The answer, or the message of an error status.
+async fn accepted(response: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let bytes = collect(response).await?;
+    let message = serde_json::from_slice::<ErrorBody>(&bytes).map(|body| body.error.message);
+    Err(ClientError::Refused(message.unwrap_or_else(|_| format!("the appliance answers {status}"))))
+}
+
+/// A JSON body and its length.
+fn json(value: &impl Serialize) -> Result<(u64, RequestBody), ClientError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| ClientError::Broken(error.to_string()))?;
+    Ok((bytes.len() as u64, Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()))
 }
 
 /// No body.
@@ -157,7 +215,7 @@ pub fn segment(text: impl std::fmt::Display) -> String {
 }
 
 async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
-    let body = Limited::new(response.into_body(), ANSWER).collect().await;
+    let body = within(PATIENCE, || 0, Limited::new(response.into_body(), ANSWER).collect()).await?;
     Ok(body.map_err(|error| ClientError::Broken(error.to_string()))?.to_bytes())
 }
 
@@ -166,4 +224,41 @@ async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Cl
     serde_json::from_slice(&bytes).map_err(|error| {
         ClientError::Broken(format!("its answer is not understood ({error}); are the versions the same?"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn patience_lasts_while_something_moves() {
+        let patience = Duration::from_millis(20);
+        let still = within(patience, || 0, std::future::pending::<()>()).await;
+        assert!(matches!(still, Err(ClientError::Slow(_))), "{still:?}");
+        // It moves five times, then no more.
+        let (moves, started) = (Cell::new(0), Instant::now());
+        let moved = || {
+            moves.set(5.min(moves.get() + 1));
+            moves.get()
+        };
+        assert!(within(patience, moved, std::future::pending::<()>()).await.is_err());
+        assert!(started.elapsed() >= patience * 5, "given up after {:?}", started.elapsed());
+        assert_eq!(within(patience, || 0, async { 7 }).await.ok(), Some(7));
+    }
+
+    #[test]
+    fn only_unix_sockets() {
+        for (server, fits) in [
+            ("unix:/run/x", true),
+            ("unix:", false),
+            ("http://localhost", false),
+            ("https://h", false),
+            ("", false),
+        ] {
+            assert_eq!(Client::new(server).is_ok(), fits, "{server}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `firstlight image import`: uploads what the appliance lacks, then makes the image.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use futures_util::TryStreamExt;
@@ -19,68 +19,116 @@ use crate::model::Sha256Digest;
 use super::CliError;
 use super::client::Client;
 use super::manifest::{Manifest, ManifestError, Part};
+use super::show::bytes;
 
 /// Bytes that are read and sent at once.
 const CHUNK: usize = 1 << 20;
 
-/// Imports the image of one manifest.
-pub async fn import(client: &Client, path: &Path, quiet: bool) -> Result<ImportedBuild, CliError> {
-    let manifest = Manifest::read(path)?;
-    let kernel = upload(client, &manifest.kernel, "kernel", quiet).await?;
-    let mut initrd = Vec::with_capacity(manifest.initrd.len());
-    for part in &manifest.initrd {
-        initrd.push(upload(client, part, "initrd", quiet).await?);
+/// A file of an image that is there, and is what the manifest says.
+struct Checked<'m> {
+    part: &'m Part,
+    name: String,
+    size: u64,
+    sha256: Sha256Digest,
+}
+
+/// Imports the image of one manifest. All its files are read before the first is sent; the image is made, in one
+/// transaction, when all are there. So an import that breaks off leaves no image, at most files for `image gc`.
+pub async fn import(client: &Client, manifest: Manifest, quiet: bool) -> Result<ImportedBuild, CliError> {
+    let mut parts = vec![check(&manifest.kernel, "kernel", &manifest.path, quiet).await?];
+    for (number, initrd) in manifest.initrd.iter().enumerate() {
+        parts.push(check(initrd, &format!("initrd {}", number + 1), &manifest.path, quiet).await?);
     }
+    for part in &parts {
+        upload(client, part, quiet).await?;
+    }
+    let mut artifacts = parts.into_iter().map(|Checked { name, sha256, .. }| ArtifactRef { name, sha256 });
+    let Some(kernel) = artifacts.next() else { unreachable!("the kernel was put there first") };
+    let initrd = artifacts.collect();
     let Manifest { image, arch, cmdline, .. } = manifest;
     let build = ManifestBuild { image, arch, kernel, initrd, cmdline };
     Ok(client.call(Method::POST, "/images", &build).await?)
 }
 
-/// Sends a file unless the appliance has one of the same bytes.
-async fn upload(client: &Client, part: &Part, what: &str, quiet: bool) -> Result<ArtifactRef, CliError> {
-    let unreadable =
-        |cause| ManifestError::Unreadable { path: part.path.clone(), what: what.to_owned(), cause };
+/// Reads a file and compares it with what the manifest says of it.
+async fn check<'m>(
+    part: &'m Part,
+    what: &str,
+    manifest: &Path,
+    quiet: bool,
+) -> Result<Checked<'m>, CliError> {
+    let unreadable = unreadable(part, &format!("{what} of {}", manifest.display()));
     let name = part.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let size = tokio::fs::metadata(&part.path).await.map_err(unreadable)?.len();
-    let bar = progress(size, &format!("hashing {name}"), quiet);
-    let sha256 = digest(&part.path, &bar).await.map_err(unreadable)?;
-    if let Some(expected) = part.sha256.filter(|expected| *expected != sha256) {
-        return Err(ManifestError::Digest { path: part.path.clone(), found: sha256, expected }.into());
+    let metadata = tokio::fs::metadata(&part.path).await.map_err(&unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::other("it is not a file")).into());
     }
-    let url = format!("/blobs/{sha256}");
-    if !client.exists(&url).await? {
-        bar.set_position(0);
-        bar.set_message(format!("sending {name}"));
-        let file = File::open(&part.path).await.map_err(unreadable)?;
-        let counter = bar.clone();
-        // A file that grows while it is sent would not fit the length that was announced.
-        let stream = ReaderStream::with_capacity(file.take(size), CHUNK).map_ok(move |bytes| {
-            counter.inc(bytes.len() as u64);
-            Frame::data(bytes)
-        });
-        client.send(Method::PUT, &url, Some(size), StreamBody::new(stream).boxed()).await?;
-    }
+    let bar = progress(metadata.len(), &format!("hashing {name}"), quiet);
+    let (size, sha256) = digest(&part.path, &bar).await.map_err(&unreadable)?;
     bar.finish_and_clear();
-    Ok(ArtifactRef { name, sha256 })
+    if let Some(expected) = part.sha256.filter(|expected| *expected != sha256) {
+        let manifest = manifest.to_owned();
+        return Err(
+            ManifestError::Digest { path: part.path.clone(), manifest, found: sha256, expected }.into()
+        );
+    }
+    Ok(Checked { part, name, size, sha256 })
 }
 
-async fn digest(path: &Path, bar: &ProgressBar) -> std::io::Result<Sha256Digest> {
+fn unreadable(part: &Part, what: &str) -> impl Fn(io::Error) -> ManifestError + use<> {
+    let (path, what) = (part.path.clone(), what.to_owned());
+    move |cause| ManifestError::Unreadable { path: path.clone(), what: what.clone(), cause }
+}
+
+/// Sends a file unless the appliance has one of the same bytes.
+async fn upload(client: &Client, part: &Checked<'_>, quiet: bool) -> Result<(), CliError> {
+    let Checked { part, name, size, sha256 } = part;
+    let url = format!("/blobs/{sha256}");
+    if client.exists(&url).await? {
+        tell(quiet, &format!("{name}: the appliance has it, {}", bytes(*size)));
+        return Ok(());
+    }
+    let bar = progress(*size, &format!("sending {name}"), quiet);
+    let file = File::open(&part.path).await.map_err(unreadable(part, "file to send"))?;
+    let counter = bar.clone();
+    // A file that grows while it is sent would not fit the length that was announced.
+    let stream = ReaderStream::with_capacity(file.take(*size), CHUNK).map_ok(move |bytes| {
+        counter.inc(bytes.len() as u64);
+        Frame::data(bytes)
+    });
+    let sent = client.upload(&url, *size, StreamBody::new(stream).boxed(), || bar.position()).await;
+    bar.finish_and_clear();
+    sent?;
+    tell(quiet, &format!("{name}: sent {}", bytes(*size)));
+    Ok(())
+}
+
+/// A line of progress where no bar is shown.
+fn tell(quiet: bool, line: &str) {
+    if !quiet && !io::stderr().is_terminal() {
+        // Nobody reads it: the import goes on all the same.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+async fn digest(path: &Path, bar: &ProgressBar) -> io::Result<(u64, Sha256Digest)> {
     let mut file = File::open(path).await?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
+    let (mut size, mut hasher, mut buffer) = (0, Sha256::new(), vec![0; CHUNK]);
     loop {
         let read = file.read(&mut buffer).await?;
         match buffer.get(..read) {
             Some(bytes) if !bytes.is_empty() => hasher.update(bytes),
-            _ => return Ok(Sha256Digest(hasher.finalize().into())),
+            _ => return Ok((size, Sha256Digest(hasher.finalize().into()))),
         }
+        size += read as u64;
         bar.inc(read as u64);
     }
 }
 
-/// A bar on a terminal; nothing elsewhere.
+/// A bar on a terminal; nothing elsewhere (see [`tell`]).
 fn progress(size: u64, message: &str, quiet: bool) -> ProgressBar {
     let bar = ProgressBar::new(size);
-    if quiet || !std::io::stderr().is_terminal() {
+    if quiet || !io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let style =

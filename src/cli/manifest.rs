@@ -1,8 +1,11 @@
 //! An image's manifest: a TOML file that names its parts.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::config::syntax_error;
@@ -40,10 +43,14 @@ pub enum ManifestError {
         message: String,
     },
     /// A file is not what the manifest says.
-    #[error("{path} has SHA-256 {found}; the manifest says {expected}")]
+    #[error(
+        "{path} has SHA-256 {found}; {manifest} says {expected}: fetch the file again, or correct the manifest"
+    )]
     Digest {
         /// The file.
         path: PathBuf,
+        /// The manifest.
+        manifest: PathBuf,
         /// What it has.
         found: Sha256Digest,
         /// What it should have.
@@ -54,6 +61,8 @@ pub enum ManifestError {
 /// A manifest, checked; paths are those of the files, relative to the working folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
+    /// Where it was read.
+    pub path: PathBuf,
     /// Name and version.
     pub image: ImageRef,
     /// What machines it is for.
@@ -83,32 +92,69 @@ struct Wire {
     arch: Arch,
     #[serde(default)]
     kind: Option<String>,
-    kernel: WirePart,
+    kernel: Part,
     #[serde(default)]
     initrd: Option<OneOrMany>,
     #[serde(default)]
     cmdline: String,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    Many(Vec<WirePart>),
-    One(WirePart),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WirePart {
-    Path(PathBuf),
-    Table(WireTable),
-}
+/// One part, or a list of them.
+struct OneOrMany(Vec<Part>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireTable {
+struct PartTable {
     path: PathBuf,
     sha256: Option<Sha256Digest>,
+}
+
+/// Reads a part from a text or a table, and, where `many`, several from a list. Written by hand, because serde's untagged
+/// enums say of a mistake only that nothing matches, and not which key is wrong.
+struct PartVisitor {
+    many: bool,
+}
+
+impl<'de> Visitor<'de> for PartVisitor {
+    type Value = Vec<Part>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a path, or { path = \"…\", sha256 = \"…\" }")?;
+        if self.many { f.write_str(", or a list of these") } else { Ok(()) }
+    }
+
+    fn visit_str<E: de::Error>(self, path: &str) -> Result<Vec<Part>, E> {
+        Ok(vec![Part { path: path.into(), sha256: None }])
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Part>, A::Error> {
+        let PartTable { path, sha256 } = PartTable::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(vec![Part { path, sha256 }])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Part>, A::Error> {
+        if !self.many {
+            return Err(de::Error::invalid_type(Unexpected::Seq, &self));
+        }
+        let mut parts = Vec::new();
+        while let Some(part) = list.next_element()? {
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parts = deserializer.deserialize_any(PartVisitor { many: false })?;
+        parts.into_iter().next().ok_or_else(|| de::Error::custom("a part is missing"))
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PartVisitor { many: true }).map(Self)
+    }
 }
 
 impl Manifest {
@@ -145,20 +191,14 @@ impl Manifest {
             Some(kind) => return Err(value(format!("'{kind}' is not a kind of image; use netboot"))),
         }
         let folder = path.parent().unwrap_or(Path::new(""));
-        let part = |part: WirePart| match part {
-            WirePart::Path(path) => Part { path: folder.join(path), sha256: None },
-            WirePart::Table(table) => Part { path: folder.join(table.path), sha256: table.sha256 },
-        };
-        let initrd = match wire.initrd {
-            None => Vec::new(),
-            Some(OneOrMany::One(one)) => vec![part(one)],
-            Some(OneOrMany::Many(many)) => many.into_iter().map(part).collect(),
-        };
+        let placed = |part: Part| Part { path: folder.join(part.path), ..part };
+        let initrd = wire.initrd.map_or_else(Vec::new, |list| list.0);
         Ok(Self {
+            path: path.to_owned(),
             image: ImageRef::new(wire.name, &wire.version).map_err(|error| value(error.to_string()))?,
             arch: wire.arch,
-            kernel: part(wire.kernel),
-            initrd,
+            kernel: placed(wire.kernel),
+            initrd: initrd.into_iter().map(placed).collect(),
             cmdline: wire.cmdline,
         })
     }
@@ -217,6 +257,27 @@ cmdline = "quiet"
             ("name", "\"demo\"", "\"De mo\"", "not a valid image name"),
             ("version", "version = \"1\"", "version = \"../1\"", "not a valid version"),
             ("not TOML", "name = ", "name ", "line 2"),
+            (
+                "unknown key of a part",
+                "{ path = \"vmlinuz\" }",
+                "{ pth = \"v\" }",
+                "line 6: unknown key 'pth'; did you mean 'path'?",
+            ),
+            (
+                "of a part in a list",
+                "{ path = \"a.img\" }",
+                "{ path = \"a\", sha265 = \"\" }",
+                "line 7: unknown key 'sha265'; did you mean 'sha256'?",
+            ),
+            ("no path", "{ path = \"vmlinuz\" }", "{}", "line 6: missing field `path`"),
+            ("digest", "\"vmlinuz\" }", "\"v\", sha256 = \"12\" }", "line 6: '12' is not a SHA-256 digest"),
+            (
+                "number for a part",
+                "{ path = \"vmlinuz\" }",
+                "7",
+                "line 6: invalid type: integer `7`, expected a path, or {",
+            ),
+            ("list of kernels", "{ path = \"vmlinuz\" }", "[\"a\"]", "expected a path, or {"),
         ] {
             let error = parse(&GOOD.replace(from, to)).expect_err(name).to_string();
             assert!(error.contains(message), "{name}: {error}");

@@ -1,0 +1,112 @@
+//! Does what was asked: [`node`], [`image`] and [`event`] by noun, the short nouns here; [`docs`] prints what needs no
+//! appliance.
+
+mod docs;
+mod event;
+mod image;
+mod node;
+
+use hyper::Method;
+use serde_json::json;
+
+use crate::appliance::views::{GroupView, LeaseView, StatusView};
+
+use super::args::{Cli, Command, Group, Lease, Output};
+use super::client::{Client, segment};
+use super::show::{self, answer, block, print};
+use super::{CliError, init};
+
+/// Runs a command other than `serve`.
+///
+/// # Errors
+/// One clear line.
+pub async fn run(cli: Cli) -> Result<(), CliError> {
+    let client = || Client::new(&cli.server);
+    let context = Context { output: cli.output, quiet: cli.quiet };
+    match cli.command {
+        Command::Serve { .. } => Err(CliError::Local("serve is run by the main program".into())),
+        Command::Init(wanted) => print(&init::init(&wanted)?),
+        Command::Status => status(&client()?, context).await,
+        Command::Node(command) => node::node(&client()?, command, context).await,
+        Command::Group(command) => group(&client()?, command, context).await,
+        Command::Image(command) => image::image(&client()?, command, context).await,
+        Command::Lease(command) => lease(&client()?, command, context).await,
+        Command::Event(command) => event::event(&client()?, command, context).await,
+        Command::Completions { shell } => docs::completions(shell),
+        Command::Man { dir } => docs::man(dir.as_deref()),
+    }
+}
+
+/// How to tell what was done.
+#[derive(Clone, Copy)]
+struct Context {
+    output: Output,
+    quiet: bool,
+}
+
+impl Context {
+    /// A line of confirmation.
+    fn done(self, line: &str) -> Result<(), CliError> {
+        if self.quiet { Ok(()) } else { print(&format!("{line}\n")) }
+    }
+}
+
+async fn status(client: &Client, context: Context) -> Result<(), CliError> {
+    let status: StatusView = client.get("/status").await?;
+    answer(context.output, &status, |status| {
+        block(&[
+            ("version", status.version.clone()),
+            ("started", status.started.to_string()),
+            ("networks", status.networks.join(", ")),
+            ("nodes", status.nodes.to_string()),
+        ])
+    })
+}
+
+async fn group(client: &Client, command: Group, context: Context) -> Result<(), CliError> {
+    match command {
+        Group::List => {
+            let groups: Vec<GroupView> = client.get("/groups").await?;
+            answer(context.output, &groups, |groups| show::groups(groups))
+        }
+        Group::Show { group } => {
+            let group: GroupView = client.get(&format!("/groups/{}", segment(group))).await?;
+            answer(context.output, &group, show::group)
+        }
+        Group::Create { group } => {
+            let _: GroupView = client.call(Method::POST, "/groups", &json!({ "name": group })).await?;
+            context.done(&format!("created group {group}"))
+        }
+        Group::Pin { group, image } => {
+            let path = format!("/groups/{}/pin", segment(&group));
+            let view: GroupView = client.call(Method::PUT, &path, &json!({ "image": image })).await?;
+            context.done(&format!("pinned group {group} ({} nodes) to {image}", view.nodes.len()))
+        }
+        Group::Unpin { group } => {
+            let path = format!("/groups/{}/pin", segment(&group));
+            let _: GroupView = client.call(Method::DELETE, &path, &json!({})).await?;
+            context.done(&format!("unpinned group {group}"))
+        }
+        Group::Delete { group } => {
+            client.order(Method::DELETE, &format!("/groups/{}", segment(&group))).await?;
+            context.done(&format!("deleted group {group}"))
+        }
+    }
+}
+
+async fn lease(client: &Client, command: Lease, context: Context) -> Result<(), CliError> {
+    match command {
+        Lease::List => {
+            let leases: Vec<LeaseView> = client.get("/leases").await?;
+            answer(context.output, &leases, |leases| show::leases(leases))
+        }
+        Lease::Show { ip } => {
+            let lease: LeaseView = client.get(&format!("/leases/{ip}")).await?;
+            answer(context.output, &lease, |lease| show::leases(std::slice::from_ref(lease)))
+        }
+        Lease::Release { ip } => {
+            client.order(Method::DELETE, &format!("/leases/{ip}")).await?;
+            context.done(&format!("released {ip}"))
+        }
+    }
+}

@@ -19,9 +19,9 @@ use firstlight::store::{EventQuery, Store, StoreError};
 /// Producers at once.
 const PRODUCERS: usize = 8;
 /// Every so many records, one is so large that sled puts it into a file of its own.
-const LARGE_EVERY: u64 = 16;
+const LARGE_EVERY: u64 = 64;
 /// Bytes of a small and of a large record.
-const SIZES: (usize, usize) = (64, 100 << 10);
+const SIZES: (usize, usize) = (64, 600 << 10);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

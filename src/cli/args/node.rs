@@ -1,8 +1,10 @@
 //! `firstlight node …`
 
 use clap::Subcommand;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
-use crate::model::{GroupName, NodeName};
+use crate::model::lifecycle::STATES;
+use crate::model::{GroupName, ImageRef, NodeName};
 
 /// `firstlight node`
 #[derive(Debug, Subcommand)]
@@ -13,40 +15,43 @@ pub enum Node {
         #[arg(long)]
         group: Option<GroupName>,
         /// Only those in this state
-        #[arg(long)]
+        #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
         state: Option<String>,
     },
     /// Show all of one node
     Show {
         /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
     /// Vouch for nodes, so that they get their image
     Approve {
         /// Name, MAC, serial, IP or id prefix
-        #[arg(required_unless_present = "all")]
+        #[arg(required_unless_present = "all", value_parser = NonEmptyStringValueParser::new())]
         nodes: Vec<String>,
         /// All that wait for it
         #[arg(long, conflicts_with = "nodes")]
         all: bool,
     },
     /// Pin nodes to an image; it beats their group's
-    #[command(override_usage = "firstlight node pin [OPTIONS] <NODE>... <IMAGE>")]
     Pin {
-        /// Nodes (name, MAC, serial, IP or id prefix), then the image (name@version)
-        #[arg(num_args = 2.., required = true, value_name = "NODE... IMAGE")]
-        nodes_and_image: Vec<String>,
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true, value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
+        nodes: Vec<String>,
+        /// name@version
+        image: ImageRef,
     },
     /// Remove nodes' own pins
     Unpin {
         /// Name, MAC, serial, IP or id prefix
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         nodes: Vec<String>,
     },
     /// Rename a node, or move it between groups
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Set {
         /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
         /// Its new name
         #[arg(long, group = "change")]
@@ -61,14 +66,22 @@ pub enum Node {
     /// Print what happened to a node, with durations
     Timeline {
         /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
         /// At most so many of the newest events
         #[arg(long, default_value_t = 1000)]
         limit: usize,
+        /// Go on with what happens next
+        #[arg(long, short)]
+        follow: bool,
+        /// Tell the time in UTC, not in this host's time zone
+        #[arg(long)]
+        utc: bool,
     },
     /// Tell where a node's last boot stands, and why
     Explain {
         /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
 }

@@ -33,18 +33,23 @@ check: ## formatting and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
+.PHONY: build-tests
+build-tests: ## compiles every test in one go
+	$(CARGO) build --release --locked --bin firstlight --examples
+	$(CARGO) test --release --locked --no-run --lib --bins --tests
+
 .PHONY: unit
-unit: ## tests without firmware: tables, properties, real clients in namespaces
+unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
 	$(CARGO) test --release --locked --lib --bins
-	$(CARGO) test --release --locked --test cli --test bad_input --test boot_plane --test dhcp_clients
+	$(CARGO) test --release --locked --test cli --test bad_input --test boot_plane --test dhcp_clients -- --test-threads 2
 
 .PHONY: rack-tests
-rack-tests: ## tests with real firmware on the virtual rack
+rack-tests: build-tests ## tests with real firmware on the virtual rack
 	$(CARGO) test --release --locked --test rack_selftest --test boot -- --test-threads 1
 
 .PHONY: test-power
-test-power: ## power cuts on a virtual disk; ROUNDS=200 for a long run
-	ROUNDS=$(ROUNDS) $(CARGO) test --release --locked --test power_cut -- --nocapture
+test-power: build-tests ## power cuts on a virtual disk; ROUNDS=200 for a long run
+	ROUNDS=$(ROUNDS) $(CARGO) test --release --locked --test power_cut -- --nocapture --test-threads 1
 
 .PHONY: fuzz
 fuzz: ## every parser edge, 60 s each
@@ -53,7 +58,7 @@ fuzz: ## every parser edge, 60 s each
 .PHONY: bench
 bench: ## ratios against dnsmasq and nginx, measured side by side
 	tests/setup.sh bench
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench compare
 
 .PHONY: install
 install: build ## binary, systemd unit, man pages and completions below $(DESTDIR)

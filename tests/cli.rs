@@ -221,6 +221,39 @@ fn completions_and_man_pages() {
     }
 }
 
+/// systemd is told when the ports are served and when it stops; log lines can be JSON, every one of them.
+#[test]
+fn systemd_is_told_and_logs_are_json() {
+    let rack = Rack::new("notify").expect("a rack");
+    let path = |name: &str| rack.dir().join(name);
+    let config = format!(
+        "state_dir = \"{0}/state\"\nsocket = \"{0}/api.sock\"\n{NETWORK}\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
+        rack.dir().display()
+    );
+    std::fs::write(path("firstlight.toml"), config).expect("write a configuration");
+    let systemd = std::os::unix::net::UnixDatagram::bind(path("notify")).expect("a socket");
+    systemd.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("a time-out");
+    let heard = || {
+        let mut buffer = [0; 100];
+        let length = systemd.recv(&mut buffer).expect("systemd is told");
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    let mut serve = rack.command(firstlight());
+    serve.args(["serve", "--config"]).arg(path("firstlight.toml")).env("NOTIFY_SOCKET", path("notify"));
+    let mut process = rack.spawn_logged(serve, path("serve.log")).expect("start");
+    assert_eq!(heard(), "READY=1");
+    process.signal(nix::sys::signal::Signal::SIGTERM).expect("SIGTERM");
+    assert_eq!(heard(), "STOPPING=1");
+    assert!(process.wait(std::time::Duration::from_secs(20)).expect("it stops").success());
+    let log = std::fs::read_to_string(path("serve.log")).expect("a log");
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let read: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(read["timestamp"].is_string() && read["level"].is_string(), "{line}");
+    }
+}
+
 #[test]
 fn init_writes_a_configuration_that_serves() {
     let rack = Rack::new("init").expect("a rack");

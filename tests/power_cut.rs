@@ -142,19 +142,21 @@ fn nothing_acknowledged_is_lost_in_a_power_cut() {
     println!("SEED={seed} ROUNDS={rounds}");
     let rack = Rack::new("power").expect("a rack");
     let mut bench = Bench::new(&rack, seed);
-    let mut dropped = 0;
+    let (mut dropped, mut with_blobs) = (0, 0);
     for round in 0..rounds {
         let start = Instant::now();
         let (new, cut) = bench.round(round, "write");
         let verified =
             bench.verify().unwrap_or_else(|lost| panic!("SEED={seed}, round {round}, {cut:?}:\n{lost}"));
         dropped += cut.volatile - cut.lucky;
+        with_blobs += usize::from(!verified.contains(", 0 blob files"));
         println!(
             "round {round}: {new} acknowledged, {cut:?}; {verified}; {:.1} s",
             start.elapsed().as_secs_f64()
         );
     }
     assert!(bench.acknowledged.len() > 100, "only {} records were acknowledged", bench.acknowledged.len());
+    assert!(with_blobs > 0, "no record was large enough for a file of its own");
     assert!(dropped > 0, "the cuts never took anything from the drive: they prove nothing");
 }
 

@@ -75,6 +75,7 @@ impl Appliance {
     /// When an artifact is missing, or the same image was imported with other content.
     pub async fn import_image(&self, build: ManifestBuild, actor: Actor) -> Result<ImportedBuild, AppError> {
         check(&build)?;
+        let _artifacts = self.artifacts.read().await;
         let kernel = self.artifact(build.kernel).await?;
         let mut initrd = Vec::with_capacity(build.initrd.len());
         for artifact in build.initrd {
@@ -172,6 +173,7 @@ impl Appliance {
     /// # Errors
     /// When the disk cannot be read.
     pub async fn collect_garbage(&self) -> Result<GcView, AppError> {
+        let _artifacts = self.artifacts.write().await;
         let used: BTreeSet<Sha256Digest> = digests(&self.view());
         let (removed, bytes) = self.blobs.collect_garbage(|digest| used.contains(&digest)).await?;
         Ok(GcView { removed, bytes })

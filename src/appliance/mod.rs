@@ -17,7 +17,7 @@ pub mod views;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::broadcast;
+use tokio::sync::{RwLock, broadcast};
 
 use crate::boot::{Explanation, FirmwareTable, Scripts, explain};
 use crate::config::{Config, Unknown};
@@ -47,6 +47,8 @@ pub struct Appliance {
     pub blobs: Blobs,
     scripts: Scripts,
     store: Store,
+    /// Held for reading while an image is made of artifacts, for writing while unused ones are removed.
+    artifacts: RwLock<()>,
 }
 
 impl Appliance {
@@ -58,7 +60,7 @@ impl Appliance {
         store: Store,
         blobs: Blobs,
     ) -> Self {
-        Self { config, firmware, blobs, scripts, store }
+        Self { config, firmware, blobs, scripts, store, artifacts: RwLock::new(()) }
     }
 
     /// The state as of the last durable commit.

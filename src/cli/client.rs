@@ -167,19 +167,19 @@ impl Client {
     }
 }
 
-/// Waits for `future`; gives up when `moved` stayed the same for `patience`.
+/// Waits for `future`; gives up when `progress` stayed the same for `patience`.
 async fn within<F: Future>(
     patience: Duration,
-    moved: impl Fn() -> u64,
+    progress: impl Fn() -> u64,
     future: F,
 ) -> Result<F::Output, ClientError> {
     let mut future = std::pin::pin!(future);
-    let mut before = moved();
+    let mut before = progress();
     loop {
         if let Ok(done) = tokio::time::timeout(patience, &mut future).await {
             return Ok(done);
         }
-        let now = moved();
+        let now = progress();
         if now == before {
             return Err(ClientError::Slow(patience));
         }
@@ -240,11 +240,11 @@ mod tests {
         assert!(matches!(still, Err(ClientError::Slow(_))), "{still:?}");
         // It moves five times, then no more.
         let (moves, started) = (Cell::new(0), Instant::now());
-        let moved = || {
+        let progress = || {
             moves.set(5.min(moves.get() + 1));
             moves.get()
         };
-        assert!(within(patience, moved, std::future::pending::<()>()).await.is_err());
+        assert!(within(patience, progress, std::future::pending::<()>()).await.is_err());
         assert!(started.elapsed() >= patience * 5, "given up after {:?}", started.elapsed());
         assert_eq!(within(patience, || 0, async { 7 }).await.ok(), Some(7));
     }

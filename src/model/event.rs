@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Firmware, GroupName, ImageRef, MacAddr, NodeId, NodeName, Timestamp};
+use super::hardware::Firmware;
+use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName};
+use super::time::Timestamp;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

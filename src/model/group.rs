@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{GroupName, ImageRef, Timestamp};
+use super::ids::{GroupName, ImageRef};
+use super::time::Timestamp;
 
 /// A named set of nodes; its members are the nodes that name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

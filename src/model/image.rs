@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Arch, ImageRef, Sha256Digest, Timestamp};
+use super::hardware::Arch;
+use super::ids::{ImageRef, Sha256Digest};
+use super::time::Timestamp;
 
 /// An imported image. A build for another architecture may join it later; a build never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{MacAddr, Timestamp};
+use super::ids::MacAddr;
+use super::time::Timestamp;
 
 /// An IPv4 address and who holds it. An address sticks to its MAC after the lease has run out, until it is
 /// released by an operator or a pool without any free address takes it back.

@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Arch, Firmware, GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest, Timestamp};
+use super::hardware::{Arch, Firmware};
+use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
 use super::lifecycle::State;
+use super::time::Timestamp;
 
 /// A server that was seen on a management network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

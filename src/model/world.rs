@@ -11,11 +11,12 @@ use imbl::{OrdMap, OrdSet};
 
 use super::event::Event;
 use super::group::Group;
-use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Timestamp};
+use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName};
 use super::image::Image;
 use super::lease::Lease;
 use super::lifecycle::State;
 use super::node::Node;
+use super::time::Timestamp;
 
 /// One record written or removed.
 #[expect(clippy::large_enum_variant, reason = "lives only for a transaction; a box would cost more")]

@@ -161,7 +161,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.reader.events(query)
+        self.reader.events(query, self.view().next_seq())
     }
 
     /// Every event from now on, as it becomes durable.

@@ -45,8 +45,9 @@ impl<'r> Appliance<'r> {
         let dir = rack.dir().join("appliance");
         std::fs::create_dir_all(&dir).expect("make the appliance's folder");
         let config = format!(
-            "state_dir = \"{0}/state\"\nsocket = \"{0}/api.sock\"\noverrides = \"{0}/overrides\"\ndomain = \"mgmt.example\"\n{tables}\n[log]\nlevel = \"debug\"\n",
+            "state_dir = \"{0}/state\"\nsocket = \"{0}/api.sock\"\noverrides = \"{0}/overrides\"\ndomain = \"mgmt.example\"\n{tables}\n[log]\nlevel = \"{1}\"\n",
             dir.display(),
+            if cfg!(test) { "debug" } else { "info" },
         );
         std::fs::write(dir.join("firstlight.toml"), config).expect("write the configuration");
         Self { rack, binary: binary.to_owned(), dir, process: None }

@@ -436,3 +436,29 @@ fn who_asks() {
     assert_eq!(client.uuid.as_deref(), Some("f1757119-0000-4000-8000-010203040506"), "as dmidecode shows it");
     assert_eq!(client.hostname.as_deref(), Some("web one"), "no control characters");
 }
+
+/// A receiver adds everything up, checksum included, and must get all ones (RFC 1071 section 1).
+#[test]
+fn a_frame_adds_up() {
+    use crate::dhcp::frame::{Addresses, build};
+    let sum = |bytes: &[u8]| {
+        let words =
+            bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0)));
+        let sum: u32 = words.sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        (folded & 0xffff) + (folded >> 16)
+    };
+    let addresses = Addresses { source_mac: mac(1), source_ip: SERVER, target_mac: mac(9), target_ip: ip(4) };
+    for (name, payload) in [("even", vec![7; 300]), ("odd", vec![0xff; 301]), ("empty", vec![])] {
+        let frame = build(&addresses, &payload).unwrap_or_else(|| panic!("{name}: it fits"));
+        assert_eq!(frame[..14], [&mac(9).0[..], &mac(1).0, &[8, 0]].concat(), "{name}: Ethernet II");
+        let (header, datagram) = frame[14..].split_at(20);
+        assert_eq!(sum(header), 0xffff, "{name}: RFC 791 3.1");
+        assert_eq!(usize::from(u16::from_be_bytes([header[2], header[3]])), 20 + 8 + payload.len(), "{name}");
+        let length = datagram[4..6].to_vec();
+        let pseudo = [&SERVER.octets()[..], &ip(4).octets(), &[0, 17], &length].concat();
+        assert_eq!(sum(&[&pseudo, datagram].concat()), 0xffff, "{name}: RFC 768");
+        assert_eq!(datagram[..4], [0, 67, 0, 68], "{name}: ports");
+    }
+    assert_eq!(build(&addresses, &vec![0; 65_536]), None, "too long for a datagram");
+}

@@ -1,7 +1,9 @@
 //! `/blobs`: artifacts on their way in.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, Response, StatusCode};
@@ -17,6 +19,9 @@ use super::{Admin, Api};
 
 /// Longest artifact, bytes.
 const LONGEST: u64 = 64 << 30;
+
+/// How long the rest of a refused upload is read, and thrown away.
+const REFUSAL: Duration = Duration::from_secs(10);
 
 pub fn routes() -> Router<Api> {
     Router::new().route("/blobs/{digest}", head(size)).route("/blobs/{digest}", put(upload))
@@ -51,12 +56,27 @@ async fn upload(
         Err(BlobError::Missing(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut upload = api.appliance.blobs.create(length)?;
     let mut chunks = body.into_data_stream();
+    let taken = take(&api, digest, length, &mut chunks).await;
+    if taken.is_err() {
+        // A client that is still sending would find the connection closed before it reads why.
+        let rest = async { while chunks.next().await.is_some_and(|chunk| chunk.is_ok()) {} };
+        let _ = tokio::time::timeout(REFUSAL, rest).await;
+    }
+    taken.map(|()| StatusCode::CREATED)
+}
+
+async fn take(
+    api: &Api,
+    digest: Sha256Digest,
+    length: u64,
+    chunks: &mut BodyDataStream,
+) -> Result<(), AppError> {
+    let mut upload = api.appliance.blobs.create(length)?;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| AppError::Invalid(format!("the upload broke off: {error}")))?;
         upload.write(&chunk).await?;
     }
     upload.finish(digest).await?;
-    Ok(StatusCode::CREATED)
+    Ok(())
 }

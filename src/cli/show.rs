@@ -1,5 +1,6 @@
 //! Answers as tables, JSON or YAML.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ pub fn json_line(value: &impl Serialize) -> Result<(), CliError> {
 fn escaped(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut text, c| {
         if matches!(c, '\u{7f}'..='\u{9f}') {
-            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // Writing into a string cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
         } else {
             text.push(c);
         }

@@ -49,24 +49,8 @@ pub enum State {
     },
 }
 
-/// Every state's one-word name, in the order of a life.
-pub const STATES: [&str; 12] = [
-    "discovered",
-    "enrolled",
-    "installing",
-    "booting",
-    "configuring",
-    "ready",
-    "draining",
-    "reloading",
-    "retiring",
-    "retired",
-    "failed",
-    "quarantined",
-];
-
 impl State {
-    /// The state's one-word name; one of [`STATES`].
+    /// The state's one-word name.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Discovered => "discovered",

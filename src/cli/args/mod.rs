@@ -25,7 +25,7 @@ pub struct Cli {
     /// How answers are printed
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-    /// Print without colours; so does NO_COLOR in the environment, and output that is no terminal
+    /// Print without colours, as with `NO_COLOR` in the environment
     #[arg(long, global = true)]
     pub no_color: bool,
     /// Print no progress and no confirmations

@@ -3,8 +3,23 @@
 use clap::Subcommand;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
-use crate::model::lifecycle::STATES;
 use crate::model::{GroupName, ImageRef, NodeName};
+
+/// Every name that [`State::name`](crate::model::State::name) gives, in the order of a life.
+const STATES: [&str; 12] = [
+    "discovered",
+    "enrolled",
+    "installing",
+    "booting",
+    "configuring",
+    "ready",
+    "draining",
+    "reloading",
+    "retiring",
+    "retired",
+    "failed",
+    "quarantined",
+];
 
 /// `firstlight node`
 #[derive(Debug, Subcommand)]
@@ -84,4 +99,27 @@ pub enum Node {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::State;
+
+    #[test]
+    fn states_are_all_that_there_are() {
+        let read = |name: &str| {
+            let from = json!({ "state": "ready" });
+            serde_json::from_value::<State>(json!({ "state": name, "reason": "x", "from": from }))
+        };
+        for name in STATES {
+            assert_eq!(read(name).expect(name).name(), name);
+        }
+        // serde tells which there are: "unknown variant `x`, expected one of `discovered`, …".
+        let told = read("x").expect_err("no state").to_string();
+        let names: Vec<&str> = told.split('`').skip(3).step_by(2).collect();
+        assert_eq!(names, STATES);
+    }
 }

@@ -41,7 +41,7 @@ build-tests: ## compiles every test in one go
 .PHONY: unit
 unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
 	$(CARGO) test --release --locked --lib --bins
-	$(CARGO) test --release --locked --test cli --test bad_input --test boot_plane --test dhcp_clients -- --test-threads 2
+	$(CARGO) test --release --locked --test cli --test docs --test image_import --test timeline --test bad_input --test boot_plane --test dhcp_clients -- --test-threads 2
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack

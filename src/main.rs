@@ -1,6 +1,6 @@
 //! The entry: what was typed, a runtime that fits it, and an exit code.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +17,10 @@ fn main() -> ExitCode {
         // As a shell reports a program that SIGPIPE ended.
         Err(CliError::BrokenPipe) => ExitCode::from(141),
         Err(error) => {
-            eprintln!("firstlight: {error}");
+            for line in error.lines() {
+                // Standard error may be closed: no reason to panic.
+                let _ = writeln!(std::io::stderr(), "firstlight: {line}");
+            }
             ExitCode::FAILURE
         }
     }

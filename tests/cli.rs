@@ -1,4 +1,4 @@
-//! The command line against a real appliance: outputs, exit codes, completions and man pages. Needs root.
+//! The command line against a real appliance: outputs, exit codes, refusals, log and service manager. Needs root.
 
 mod appliance;
 mod rack;
@@ -16,11 +16,7 @@ fn firstlight() -> &'static Path {
 /// An appliance with one node (named `n1`), one group, one image.
 fn furnished(rack: &Rack) -> Appliance<'_> {
     let appliance = Appliance::start(rack, firstlight(), NETWORK);
-    let host = rack.host_raw("client").expect("a host");
-    let mut udhcpc = host.command("udhcpc");
-    udhcpc.args(["-f", "-n", "-q", "-i", "eth0", "-s", "/etc/udhcpc/default.script"]);
-    assert!(udhcpc.output().expect("run udhcpc").status.success(), "a node needs an address to be known");
-    appliance.ok(&["node", "set", host.mac(), "--name", "n1"]);
+    appliance.meet("n1");
     appliance.ok(&["group", "create", "web"]);
     let folder = rack.dir().join("image");
     std::fs::create_dir_all(&folder).expect("make a folder");
@@ -82,7 +78,6 @@ fn verbs_change_what_they_say_and_refusals_are_one_line() {
     for (command, wanted) in [
         (&["node", "show", "nobody"][..], "no node is called 'nobody'"),
         (&["node", "pin", "n1", "other@1"], "image other@1 is not imported"),
-        (&["node", "pin", "n1", "no-version"], "not an image reference"),
         (&["node", "set", "n1", "--group", "none"], "there is no group 'none'"),
         (&["group", "create", "web"], "there is a group 'web' already"),
         (&["group", "show", "none"], "there is no group 'none'"),
@@ -150,10 +145,14 @@ fn exit_codes_and_broken_pipes() {
     let run = |arguments: &[&str]| Command::new(firstlight()).args(arguments).output().expect("run the CLI");
     for (arguments, code, wanted) in [
         (&["node", "frobnicate"][..], 2, "unrecognized subcommand"),
-        (&["node", "pin", "n1"], 2, "values required"),
+        (&["node", "pin", "n1"], 2, "<IMAGE>"),
+        (&["node", "pin", "n1", "no-version"], 2, "not an image reference"),
+        (&["node", "list", "--state", "redy"], 2, "a similar value exists: 'ready'"),
+        (&["node", "show", ""], 2, "a value is required"),
         (&["node", "approve"], 2, "required"),
         (&["--server", "unix:/nowhere/sock", "status"], 1, "no appliance answers at unix:/nowhere/sock"),
         (&["--server", "http://localhost", "status"], 1, "only unix:PATH"),
+        (&["--server", "https://localhost", "status"], 1, "only unix:PATH"),
         (&["serve", "--config", "/nowhere/firstlight.toml"], 1, "`firstlight init` writes one"),
         (&["--version"], 0, ""),
         (&["help", "node", "pin"], 0, ""),
@@ -166,18 +165,37 @@ fn exit_codes_and_broken_pipes() {
     let mut appliance = furnished(&rack);
     // Somebody who may not: not root, not the appliance's user, not of the group.
     let socket = format!("unix:{}", appliance.dir().join("api.sock").display());
-    run(&["--version"]);
+    let stranger = |arguments: &[&str]| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+            .arg(firstlight())
+            .args(["--server", &socket])
+            .args(arguments)
+            .output()
+            .expect("run as nobody");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // The folder is closed to him, and then open.
+    Command::new("chmod").arg("go-rx").arg(appliance.dir()).status().expect("chmod");
+    let error = stranger(&["node", "list"]);
+    assert!(error.contains("may not open unix:") && error.contains("join the group 'firstlight'"), "{error}");
     Command::new("chmod").args(["-R", "a+rX"]).arg(rack.dir()).status().expect("chmod");
-    let stranger = Command::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
-        .arg(firstlight())
-        .args(["--server", &socket, "node", "list"])
-        .output()
-        .expect("run as nobody");
-    let error = String::from_utf8_lossy(&stranger.stderr).into_owned();
-    assert!(error.contains("may not administer") || error.contains("Permission denied"), "{error}");
-    assert_eq!(stranger.status.code(), Some(1));
+    let manifest = rack.dir().join("image/demo.toml").display().to_string();
+    for arguments in [&["node", "list"][..], &["image", "import", &manifest], &["image", "gc"]] {
+        let error = stranger(arguments);
+        assert!(error.contains("may not administer"), "{arguments:?}: {error}");
+    }
 
+    // Neither stream can be written to: an error, not a panic.
+    for (command, wanted) in
+        [("node list >/dev/full", "cannot write the answer"), ("node show nobody 2>/dev/full", "")]
+    {
+        let script = format!("{} --server {socket} {command}", firstlight().display());
+        let output = Command::new("bash").args(["-c", &script]).output().expect("run bash");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains(wanted), "{command}: {output:?}");
+    }
     let script = format!(
         "{} --server {socket} event list --limit 1000 -o json | true; exit ${{PIPESTATUS[0]}}",
         firstlight().display()
@@ -186,39 +204,6 @@ fn exit_codes_and_broken_pipes() {
     assert!([Some(0), Some(141)].contains(&output.status.code()), "{output:?}");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     appliance.stop();
-}
-
-#[test]
-fn completions_and_man_pages() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let script = format!(
-        "source <({0} completions bash) && COMP_WORDS=(firstlight node ap) && COMP_CWORD=2 && \
-         _firstlight firstlight ap node && echo \"${{COMPREPLY[*]}}\"",
-        firstlight().display()
-    );
-    let output = Command::new("bash").args(["-c", &script]).output().expect("run bash");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "approve", "{output:?}");
-    for shell in ["zsh", "fish"] {
-        let output = Command::new(firstlight()).args(["completions", shell]).output().expect("run the CLI");
-        assert!(output.status.success() && output.stdout.len() > 1000, "{shell}");
-    }
-    let status = Command::new(firstlight()).arg("man").arg(folder.path()).status().expect("run the CLI");
-    assert!(status.success());
-    let pages: Vec<_> = std::fs::read_dir(folder.path())
-        .expect("read")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    assert!(pages.len() > 20, "{} pages", pages.len());
-    for page in pages {
-        let output = Command::new("man")
-            .args(["--warnings", "-l"])
-            .arg(&page)
-            .env("MANPAGER", "cat")
-            .output()
-            .expect("run man");
-        let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && warnings.is_empty(), "{}: {warnings}", page.display());
-    }
 }
 
 /// systemd is told when the ports are served and when it stops; log lines can be JSON, every one of them.

@@ -35,12 +35,22 @@ pub enum CliError {
     /// The appliance stopped.
     #[error(transparent)]
     Serve(#[from] crate::serve::ServeError),
+    /// Several nodes for which it was not done; the others are.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<ClientError>),
     /// Something on this host.
     #[error("{0}")]
     Local(String),
     /// Nobody reads what is printed any more: not worth a word.
     #[error("broken pipe")]
     BrokenPipe,
+}
+
+impl CliError {
+    /// What to print, a line for each thing that was not done. What comes from elsewhere cannot command the terminal.
+    pub fn lines(&self) -> Vec<String> {
+        self.to_string().lines().map(show::clean).collect()
+    }
 }
 
 impl From<io::Error> for CliError {

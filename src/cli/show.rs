@@ -1,5 +1,6 @@
 //! Answers as tables, JSON or YAML.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -21,12 +22,33 @@ pub fn answer<T: Serialize>(
 ) -> Result<(), CliError> {
     let text = match output {
         Output::Table => table(value),
-        Output::Json => {
-            serde_json::to_string_pretty(value).map_err(|error| CliError::Local(error.to_string()))? + "\n"
-        }
+        Output::Json => escaped(
+            &(serde_json::to_string_pretty(value).map_err(|error| CliError::Local(error.to_string()))?
+                + "\n"),
+        ),
         Output::Yaml => serde_norway::to_string(value).map_err(|error| CliError::Local(error.to_string()))?,
     };
     print(&text)
+}
+
+/// Prints a value as JSON on a line of its own.
+pub fn json_line(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(value).map_err(|error| CliError::Local(error.to_string()))?;
+    print(&(escaped(&text) + "\n"))
+}
+
+/// JSON with DEL and the C1 control characters as escapes too. RFC 8259 section 7 lets them stand as they are, but a
+/// terminal may obey them; outside of strings there are none.
+fn escaped(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut text, c| {
+        if matches!(c, '\u{7f}'..='\u{9f}') {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+        text
+    })
 }
 
 /// Prints text; a reader that has gone away is not an error of ours.
@@ -58,7 +80,7 @@ pub fn block(rows: &[(&str, String)]) -> String {
 }
 
 /// What a node or a file told of itself must not command the terminal.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
@@ -231,6 +253,14 @@ pub fn events(events: &[EventView]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_cannot_command_the_terminal() {
+        let text = "a\u{1b}[2J\u{9b}2J\u{7f}é";
+        let json = escaped(&serde_json::to_string(text).expect("JSON"));
+        assert_eq!(json, r#""a\u001b[2J\u009b2J\u007fé""#);
+        assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
+    }
 
     #[test]
     fn tables_line_up_and_cannot_command_the_terminal() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::rack::{Process, Rack};
+use crate::rack::{Host, Process, Rack};
 
 /// How long a service may take to start or stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -141,6 +141,16 @@ impl<'r> Appliance<'r> {
         let nodes = self.json(&["node", "list"]);
         let named = |node: &&Value| node["name"] == name || node["macs"][0] == name;
         nodes.as_array().expect("a list of nodes").iter().find(named).cloned()
+    }
+
+    /// Makes a node of this name known: a host of the same name takes an address.
+    pub fn meet(&self, name: &str) -> Host {
+        let host = self.rack.host_raw(name).expect("a host");
+        let mut udhcpc = host.command("udhcpc");
+        udhcpc.args(["-f", "-n", "-q", "-i", "eth0", "-s", "/etc/udhcpc/default.script"]);
+        assert!(udhcpc.output().expect("run udhcpc").status.success(), "a node needs an address to be known");
+        self.ok(&["node", "set", host.mac(), "--name", name]);
+        host
     }
 
     /// Waits until the node at `mac` is in `state`; the node.

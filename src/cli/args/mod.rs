@@ -25,6 +25,9 @@ pub struct Cli {
     /// How answers are printed
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+    /// Print without colours, as with `NO_COLOR` in the environment
+    #[arg(long, global = true)]
+    pub no_color: bool,
     /// Print no progress and no confirmations
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -192,7 +195,7 @@ pub enum Event {
     /// List events, oldest first
     List {
         /// Only those of this node
-        #[arg(long)]
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         node: Option<String>,
         /// At most so many of the newest
         #[arg(long, default_value_t = 100)]

@@ -11,7 +11,7 @@ use crate::appliance::views::EventView;
 use super::super::CliError;
 use super::super::args::{Event, Output};
 use super::super::client::{Client, ClientError, empty, segment};
-use super::super::show::{self, answer, print};
+use super::super::show::{self, answer, json_line, print};
 use super::Context;
 
 pub async fn event(client: &Client, command: Event, context: Context) -> Result<(), CliError> {
@@ -24,25 +24,30 @@ pub async fn event(client: &Client, command: Event, context: Context) -> Result<
             let events: Vec<EventView> = client.get(&path).await?;
             answer(context.output, &events, |events| show::events(events))
         }
-        Event::Follow { limit } => follow(client, limit, context.output).await,
+        Event::Follow { limit } => {
+            let path = format!("/events?follow=true&limit={limit}");
+            follow(client, &path, |event| match context.output {
+                Output::Table => print(&show::event(&event)),
+                Output::Json => json_line(&event),
+                Output::Yaml => answer(Output::Yaml, &[event], |_| String::new()),
+            })
+            .await
+        }
     }
 }
 
-/// Prints events until the appliance stops or the user has seen enough.
-async fn follow(client: &Client, limit: usize, output: Output) -> Result<(), CliError> {
-    let path = format!("/events?follow=true&limit={limit}");
-    let response = client.send(Method::GET, &path, None, empty()).await?;
+/// Gives events to `show` until the appliance stops or the user has seen enough.
+pub async fn follow(
+    client: &Client,
+    path: &str,
+    mut show: impl FnMut(EventView) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let response = client.send(Method::GET, path, None, empty()).await?;
     let stream = response.into_body().into_data_stream().map_err(std::io::Error::other);
     let mut lines = StreamReader::new(stream).lines();
     let broken = |error: std::io::Error| ClientError::Broken(error.to_string());
     while let Some(line) = lines.next_line().await.map_err(broken)? {
-        let event: EventView =
-            serde_json::from_str(&line).map_err(|error| ClientError::Broken(error.to_string()))?;
-        match output {
-            Output::Table => print(&show::event(&event))?,
-            Output::Json => print(&format!("{line}\n"))?,
-            Output::Yaml => answer(output, &[event], |_| String::new())?,
-        }
+        show(serde_json::from_str(&line).map_err(|error| ClientError::Broken(error.to_string()))?)?;
     }
     Err(ClientError::Broken("it stopped".into()).into())
 }

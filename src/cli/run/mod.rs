@@ -6,6 +6,8 @@ mod event;
 mod image;
 mod node;
 
+use std::io::IsTerminal;
+
 use hyper::Method;
 use serde_json::json;
 
@@ -22,10 +24,10 @@ use super::{CliError, init};
 /// One clear line.
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     let client = || Client::new(&cli.server);
-    let context = Context { output: cli.output, quiet: cli.quiet };
+    let context = Context { output: cli.output, quiet: cli.quiet, colour: colour(cli.no_color) };
     match cli.command {
         Command::Serve { .. } => Err(CliError::Local("serve is run by the main program".into())),
-        Command::Init(wanted) => print(&init::init(&wanted)?),
+        Command::Init(wanted) => context.done(init::init(&wanted)?.trim_end()),
         Command::Status => status(&client()?, context).await,
         Command::Node(command) => node::node(&client()?, command, context).await,
         Command::Group(command) => group(&client()?, command, context).await,
@@ -42,6 +44,14 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 struct Context {
     output: Output,
     quiet: bool,
+    colour: bool,
+}
+
+/// Colours are for terminals that can, and for people who want them (<https://no-color.org>).
+fn colour(refused: bool) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    std::io::stdout().is_terminal() && !refused && !set("NO_COLOR") && !dumb
 }
 
 impl Context {

@@ -40,8 +40,8 @@ impl Exchange for Appliance {
 
 impl Appliance {
     async fn dhcp(&self, request: Request, interface: &Interface) -> Result<Decision, AppError> {
-        let giaddr = request.message.giaddr();
-        let network = choose_network(&self.config.networks, &interface.name, giaddr);
+        let (giaddr, ciaddr) = (request.message.giaddr(), request.message.ciaddr());
+        let network = choose_network(&self.config.networks, &interface.name, giaddr, ciaddr);
         let Some(network) = network.filter(|network| network.dhcp == DhcpMode::Full).cloned() else {
             return Ok(Decision { silent: Some("no network is configured for it"), ..Decision::default() });
         };

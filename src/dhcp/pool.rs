@@ -16,29 +16,29 @@ pub fn choose(
     requested: Option<Ipv4Addr>,
     now: Timestamp,
 ) -> Option<Ipv4Addr> {
-    let may_have = |ip: &Ipv4Addr| may_give(network, server, *ip);
+    let may_have = |ip: &Ipv4Addr| in_ranges(network, *ip) && !is_taken(network, server, *ip);
     let free = |ip: &Ipv4Addr| may_have(ip) && world.lease(*ip).is_none();
-    own(world, network, mac)
+    own(world, network, server, mac)
         .map(|lease| lease.ip)
-        .filter(|ip| *ip != server)
         .or_else(|| requested.filter(free))
         .or_else(|| network.ranges.iter().find_map(|range| first_free(world, *range, &may_have)))
-        .or_else(|| reclaim(world, network, now))
+        .or_else(|| reclaim(world, network, server, now))
 }
 
 /// The client's lease on this network, whatever became of it, but for an address that it found in use. One that the
-/// configured ranges no longer hold is kept only as a reservation.
-pub fn own<'w>(world: &'w World, network: &Network, mac: MacAddr) -> Option<&'w Lease> {
+/// configured ranges no longer hold is kept only as a reservation; one that is configured as another's by now, not at
+/// all.
+pub fn own<'w>(world: &'w World, network: &Network, server: Ipv4Addr, mac: MacAddr) -> Option<&'w Lease> {
     world.leases_of(mac).find(|lease| {
         let in_place =
             if lease.reserved { network.subnet.has_host(lease.ip) } else { in_ranges(network, lease.ip) };
-        in_place && lease.state != LeaseState::Declined
+        in_place && lease.state != LeaseState::Declined && !is_taken(network, server, lease.ip)
     })
 }
 
-/// Whether the network's ranges hold `ip`, and nobody else has it by configuration.
-pub fn may_give(network: &Network, server: Ipv4Addr, ip: Ipv4Addr) -> bool {
-    in_ranges(network, ip) && ip != server && network.gateway != Some(ip) && !network.dns.contains(&ip)
+/// Whether somebody else has `ip` by configuration, which may have changed since it was given.
+fn is_taken(network: &Network, server: Ipv4Addr, ip: Ipv4Addr) -> bool {
+    ip == server || network.gateway == Some(ip) || network.dns.contains(&ip)
 }
 
 fn in_ranges(network: &Network, ip: Ipv4Addr) -> bool {
@@ -71,9 +71,10 @@ fn addresses(first: Ipv4Addr, last: Ipv4Addr) -> impl Iterator<Item = Ipv4Addr> 
 }
 
 /// The address that ran out longest ago and that nobody has a right to.
-fn reclaim(world: &World, network: &Network, now: Timestamp) -> Option<Ipv4Addr> {
+fn reclaim(world: &World, network: &Network, server: Ipv4Addr, now: Timestamp) -> Option<Ipv4Addr> {
     let nobodys = |lease: &&Lease| {
         in_ranges(network, lease.ip)
+            && !is_taken(network, server, lease.ip)
             && !lease.reserved
             && world.node_with_mac(lease.mac).is_none_or(|node| !node.state.is_trusted())
     };

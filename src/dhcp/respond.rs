@@ -56,14 +56,21 @@ impl Decision {
 }
 
 /// The network of a request: the relay's, or that of the interface it came in by (RFC 2131 section 4.3.1).
-pub fn choose_network<'n>(networks: &'n [Network], interface: &str, giaddr: Ipv4Addr) -> Option<&'n Network> {
-    networks.iter().find(|network| {
-        if giaddr.is_unspecified() {
-            network.interface.as_deref() == Some(interface)
-        } else {
-            network.subnet.has_host(giaddr)
-        }
-    })
+///
+/// A client behind a relay renews by unicast, past the relay (section 4.3.2, RENEWING): then only `ciaddr` tells its
+/// network, which has no interface here.
+pub fn choose_network<'n>(
+    networks: &'n [Network],
+    interface: &str,
+    giaddr: Ipv4Addr,
+    ciaddr: Ipv4Addr,
+) -> Option<&'n Network> {
+    if !giaddr.is_unspecified() {
+        return networks.iter().find(|network| network.subnet.has_host(giaddr));
+    }
+    let renews = |network: &&Network| network.interface.is_none() && network.subnet.has_host(ciaddr);
+    let here = |network: &&Network| network.interface.as_deref() == Some(interface);
+    networks.iter().find(renews).or_else(|| networks.iter().find(here))
 }
 
 /// Decides about one request.
@@ -135,8 +142,8 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 
 /// The client's lease of `ip`; else the lease that it has of another address here.
 fn claim<'w>(view: &View<'w>, request: &Request, ip: Ipv4Addr) -> Result<&'w Lease, Option<&'w Lease>> {
-    match pool::own(view.world, view.network, request.client.mac) {
-        Some(lease) if lease.ip == ip && ip != view.server => Ok(lease),
+    match pool::own(view.world, view.network, view.server, request.client.mac) {
+        Some(lease) if lease.ip == ip => Ok(lease),
         other => Err(other),
     }
 }

@@ -356,7 +356,8 @@ fn which_network() {
         ("a relay that claims the network's own address", "br0", "10.78.0.0", None),
         ("another interface", "eth9", "0.0.0.0", None),
     ] {
-        let found = choose_network(&networks, interface, giaddr.parse().expect("an address"));
+        let found =
+            choose_network(&networks, interface, giaddr.parse().expect("an address"), Ipv4Addr::UNSPECIFIED);
         assert_eq!(found.map(|network| network.subnet.to_string()).as_deref(), expected, "{rule}");
     }
 }

@@ -12,6 +12,20 @@ use super::request::Request;
 
 /// The shortest message that is sent: relays and clients from BOOTP's days drop shorter ones (RFC 1542 section 2.1).
 const SHORTEST: usize = 300;
+/// The longest that is sent: an Ethernet frame without the headers.
+const LONGEST: usize = 1472;
+/// What is left away, in this order, when the client takes no longer message. What is not listed stays.
+const EXPENDABLE: [OptionCode; 9] = [
+    OptionCode::TFTPServerName,
+    OptionCode::DomainName,
+    OptionCode::Hostname,
+    OptionCode::Rebinding,
+    OptionCode::Renewal,
+    OptionCode::BroadcastAddr,
+    OptionCode::DomainNameServer,
+    OptionCode::ClientIdentifier,
+    OptionCode::ClientMachineIdentifier,
+];
 /// T1 and T2 as parts of the lease time (RFC 2131 section 4.4.5).
 const T1: (u32, u32) = (1, 2);
 /// See [`T1`].
@@ -82,7 +96,11 @@ pub struct Grant<'a> {
 /// An OFFER, or an ACK.
 pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
     let mut message = answer(request, grant.message_type, grant.server);
-    message.set_yiaddr(grant.ip).set_ciaddr(request.message.ciaddr());
+    message.set_yiaddr(grant.ip);
+    // RFC 2131 table 3: an OFFER has none.
+    if grant.message_type == MessageType::Ack {
+        message.set_ciaddr(request.message.ciaddr());
+    }
     let network = grant.network;
     let mut add = |option| drop(message.opts_mut().insert(option));
     add(DhcpOption::SubnetMask(network.subnet.mask()));
@@ -110,8 +128,8 @@ pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
     if let Some(file) = grant.boot_file {
         name_boot_file(&mut message, file, &request.client.kind);
     }
-    let destination = destination(request, grant.ip);
-    Reply { message, destination }
+    let destination = destination(request, network, grant.ip);
+    Reply { message: fitted(message, request), destination }
 }
 
 /// A NAK (RFC 2131 section 4.3.2 and table 3).
@@ -126,7 +144,7 @@ pub fn refusal(request: &Request, server: Ipv4Addr, reason: &str) -> Reply {
         message.set_flags(Flags::default().set_broadcast());
         Destination::Relay(giaddr)
     };
-    Reply { message, destination }
+    Reply { message: fitted(message, request), destination }
 }
 
 /// What every answer has.
@@ -143,13 +161,33 @@ fn answer(request: &Request, message_type: MessageType, server: Ipv4Addr) -> Mes
     let options = message.opts_mut();
     options.insert(DhcpOption::MessageType(message_type));
     options.insert(DhcpOption::ServerIdentifier(server));
-    // Echoed: the client identifier (RFC 6842), the machine identifier (RFC 4578 section 2.3), and, last of all, what
-    // the relay added (RFC 3046 section 2.2).
-    for code in
-        [OptionCode::ClientIdentifier, OptionCode::ClientMachineIdentifier, OptionCode::RelayAgentInformation]
-    {
+    // Echoed: the client identifier (RFC 6842) and the machine identifier (RFC 4578 section 2.3).
+    for code in [OptionCode::ClientIdentifier, OptionCode::ClientMachineIdentifier] {
         if let Some(option) = asked.opts().get(code) {
             options.insert(option.clone());
+        }
+    }
+    message
+}
+
+/// Leaves away what is convenient until the client can take the message, and adds what the relay gave, as it came and
+/// last of all (RFC 3046 section 2.2). The relay takes that off again, so it only has to fit into a frame; if it does
+/// not, it is left away whole.
+fn fitted(mut message: Message, request: &Request) -> Message {
+    let length = |message: &Message| message.to_vec().map_or(usize::MAX, |bytes| bytes.len());
+    for code in EXPENDABLE {
+        if length(&message) <= request.longest_reply() {
+            break;
+        }
+        message.opts_mut().remove(code);
+    }
+    let code = OptionCode::RelayAgentInformation;
+    if let Some(option) = request.message.opts().get(code) {
+        let without = message.opts().clone();
+        // Under its own code even when its content is raw: dhcproto puts last what it finds there.
+        message.set_opts(without.clone().into_iter().chain([(code, option.clone())]).collect());
+        if length(&message) > LONGEST {
+            message.set_opts(without);
         }
     }
     message
@@ -181,12 +219,13 @@ fn name_boot_file(message: &mut Message, file: &BootFile, client: &ClientKind) {
     }
 }
 
-/// RFC 2131 section 4.1, for everything but a NAK.
-fn destination(request: &Request, yiaddr: Ipv4Addr) -> Destination {
+/// RFC 2131 section 4.1, for everything but a NAK. `ciaddr` counts only as an address of the network: nobody gets
+/// packets sent to strangers with it.
+fn destination(request: &Request, network: &Network, yiaddr: Ipv4Addr) -> Destination {
     let asked = &request.message;
     if !asked.giaddr().is_unspecified() {
         Destination::Relay(asked.giaddr())
-    } else if !asked.ciaddr().is_unspecified() {
+    } else if network.subnet.has_host(asked.ciaddr()) {
         Destination::Unicast(asked.ciaddr())
     } else if asked.flags().broadcast() || yiaddr.is_unspecified() {
         Destination::Broadcast

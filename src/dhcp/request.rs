@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
+use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use dhcproto::{Decodable, Decoder};
 use thiserror::Error;
 
@@ -19,6 +19,14 @@ const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 const PAD: u8 = 0;
 /// See [`PAD`].
 const END: u8 = 255;
+/// RFC 3046.
+const RELAY_AGENT_INFORMATION: u8 = 82;
+/// IPv4 and UDP headers, which option 57 counts in.
+const HEADERS: u16 = 28;
+/// What every client takes (RFC 2131 section 2), and the least that option 57 may say (RFC 2132 section 9.10).
+const LEAST: u16 = 576;
+/// What fits into an Ethernet frame.
+const MOST: u16 = 1500;
 /// Hops after which a message is dropped (RFC 1542 section 4.1.1).
 const HOPS: u8 = 16;
 
@@ -88,8 +96,14 @@ impl Request {
         if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
             return Err(RequestError::Cookie);
         }
-        let bytes = essential(bytes);
-        let message = Message::decode(&mut Decoder::new(&bytes)).map_err(|_| RequestError::Malformed)?;
+        let (essential, relay) = essential(bytes);
+        let mut message =
+            Message::decode(&mut Decoder::new(&essential)).map_err(|_| RequestError::Malformed)?;
+        if !relay.is_empty() {
+            let code = OptionCode::RelayAgentInformation;
+            let option = DhcpOption::Unknown(UnknownOption::new(code, relay));
+            message.set_opts(message.opts().clone().into_iter().chain([(code, option)]).collect());
+        }
         Self::new(message)
     }
 
@@ -124,6 +138,15 @@ impl Request {
         }
     }
 
+    /// Bytes of the longest message that it takes (option 57), headers not counted.
+    pub fn longest_reply(&self) -> usize {
+        let datagram = match self.message.opts().get(OptionCode::MaxMessageSize) {
+            Some(DhcpOption::MaxMessageSize(bytes)) => (*bytes).clamp(LEAST, MOST),
+            _ => LEAST,
+        };
+        usize::from(datagram - HEADERS)
+    }
+
     /// The server it speaks to (option 54).
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         match self.message.opts().get(OptionCode::ServerIdentifier) {
@@ -138,22 +161,28 @@ impl Request {
 /// dhcproto 0.15 must not see the rest: it panics on a route (option 121) with a prefix longer than 32 and on options
 /// 94, 81 and 151 that are too short, and it reads fixed-size options without regard to their length, so that one
 /// that is longer (93 may hold several architectures) throws it out of step.
-fn essential(bytes: &[u8]) -> Vec<u8> {
+///
+/// And the relay's option by itself: it goes back as it came (RFC 3046 section 2.2), while dhcproto would sort its
+/// sub-options, lose one that stands twice, and end at one it cannot read.
+fn essential(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (fixed, mut rest) = bytes.split_at(bytes.len().min(FIXED_PART));
-    let mut kept = fixed.to_vec();
+    let (mut kept, mut relay) = (fixed.to_vec(), Vec::new());
     loop {
         rest = match rest {
             [PAD, rest @ ..] => rest,
             [END, ..] | [] | [_] => break,
             [code, length, rest @ ..] => {
                 let Some((data, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
-                keep(&mut kept, *code, data);
+                match *code {
+                    RELAY_AGENT_INFORMATION => relay.extend_from_slice(data),
+                    code => keep(&mut kept, code, data),
+                }
                 rest
             }
         };
     }
     kept.push(END);
-    kept
+    (kept, relay)
 }
 
 fn keep(kept: &mut Vec<u8>, code: u8, data: &[u8]) {
@@ -162,9 +191,10 @@ fn keep(kept: &mut Vec<u8>, code: u8, data: &[u8]) {
         (53, 1)
         // Requested address, server identifier.
         | (50 | 54, 4)
-        // Parameter request list, vendor class, client identifier, user class, relay agent information, machine
-        // identifier, iPXE's own.
-        | (55 | 60 | 61 | 77 | 82 | 97 | 175, 1..) => data,
+        // Longest message.
+        | (57, 2)
+        // Parameter request list, vendor class, client identifier, user class, machine identifier, iPXE's own.
+        | (55 | 60 | 61 | 77 | 97 | 175, 1..) => data,
         // Host name: dhcproto stops at one that is not UTF-8.
         (12, 1..) if data.is_ascii() => data,
         // Client architecture: the first counts (RFC 4578 section 2.1).

@@ -1,5 +1,6 @@
 //! Tables of DHCP's rules, and properties that hold for any sequence of packets.
 
+mod captures;
 mod corners;
 mod properties;
 mod rules;

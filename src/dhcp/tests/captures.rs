@@ -1,0 +1,112 @@
+//! What real firmware and real clients send (`tests/captures/README.md` tells how it was recorded), from its bytes to
+//! the answer.
+
+use std::collections::BTreeMap;
+
+use dhcproto::v4::{DhcpOption as O, MessageType as M, OptionCode};
+
+use super::*;
+use crate::boot::ClientKind::{HttpBoot, Ipxe, Other, Pxe};
+use crate::dhcp::Destination;
+use crate::model::Change;
+
+const NOW: u64 = 1_000_000;
+const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+
+macro_rules! capture {
+    ($name:literal) => {
+        ($name, include_bytes!(concat!("../../../tests/captures/", $name, ".bin")).as_slice())
+    };
+}
+
+fn text(message: &Message, code: OptionCode) -> Option<String> {
+    match message.opts().get(code)? {
+        O::BootfileName(data) | O::ClassIdentifier(data) => Some(String::from_utf8_lossy(data).into_owned()),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_client_is_known_and_answered() {
+    let none: Option<&str> = None;
+    let script = |n: u8| format!("http://10.77.0.1:8080/boot/52-54-00-00-00-{n:02x}/script.ipxe");
+    let (bios, uefi) = (script(0xb), script(0xe));
+    let http = "http://10.77.0.1:8080/boot/files/ipxe.efi";
+    for (capture, kind, uuid, hostname, boot_file, class, broadcast) in [
+        (capture!("ipxe-rom-discover"), Ipxe(Some(0)), Some(UUID), none, Some(bios.as_str()), none, false),
+        (capture!("ipxe-undionly-discover"), Ipxe(Some(0)), Some(UUID), none, Some(&bios), none, true),
+        (capture!("ovmf-pxe-discover"), Pxe(7), Some(UUID), none, Some("ipxe.efi"), Some("PXEClient"), true),
+        (
+            capture!("ovmf-http-discover"),
+            HttpBoot(16),
+            Some(UUID),
+            none,
+            Some(http),
+            Some("HTTPClient"),
+            true,
+        ),
+        (capture!("ipxe-efi-discover"), Ipxe(Some(7)), Some(UUID), none, Some(&uefi), none, false),
+        (capture!("udhcpc-discover"), Other("udhcp 1.35.0".into()), none, none, none, none, false),
+        (capture!("dhclient-discover"), Other(String::new()), none, Some("client"), none, none, false),
+        (capture!("dhcpcd-discover"), Other(String::new()), none, none, none, none, false),
+    ] {
+        let (name, bytes) = capture;
+        let request = Request::parse(bytes).expect(name);
+        assert_eq!(request.message_type, M::Discover, "{name}");
+        assert_eq!(request.client.kind, kind, "{name}");
+        assert_eq!(request.client.uuid.as_deref(), uuid, "{name}");
+        assert_eq!(request.client.hostname.as_deref(), hostname, "{name}");
+
+        let xid = request.message.xid();
+        let decision = decide(&World::default(), request.message, NOW);
+        let reply = decision.reply.expect(name);
+        assert_eq!((reply.message.xid(), reply.message.yiaddr()), (xid, ip(0)), "{name}");
+        assert_eq!(text(&reply.message, OptionCode::BootfileName).as_deref(), boot_file, "{name}");
+        assert_eq!(text(&reply.message, OptionCode::ClassIdentifier).as_deref(), class, "{name}");
+        assert_eq!(reply.destination == Destination::Broadcast, broadcast, "{name}: {:?}", reply.destination);
+        assert!(reply.encode().expect(name).len() <= 548, "{name}: RFC 2131 section 2");
+    }
+}
+
+/// The recorded DHCPREQUEST chooses dnsmasq's offer, made by the same server identifier.
+#[test]
+fn a_recorded_request_is_acknowledged() {
+    let mut given = BTreeMap::new();
+    for (name, bytes) in [
+        capture!("ipxe-rom-request"),
+        capture!("ipxe-undionly-request"),
+        capture!("ovmf-pxe-request"),
+        capture!("ipxe-efi-request"),
+        capture!("udhcpc-request"),
+        capture!("dhclient-request"),
+        capture!("dhcpcd-request"),
+    ] {
+        let request = Request::parse(bytes).expect(name);
+        let wanted = request.requested_ip().expect(name);
+        assert_eq!((request.message_type, request.server_identifier()), (M::Request, Some(SERVER)), "{name}");
+        let network =
+            Network { ranges: vec!["10.77.0.100-10.77.0.200".parse().expect("a range")], ..network() };
+        let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
+        let mut world = World::default();
+        world.apply(&Change::PutLease(Lease {
+            ip: wanted,
+            mac: request.client.mac,
+            ..lease(0, LeaseState::Offered, NOW + 1)
+        }));
+        let view = View {
+            world: &world,
+            network: &network,
+            server: SERVER,
+            firmware: &firmware,
+            http_port: 8080,
+            domain: None,
+            serves_strangers: true,
+        };
+        let reply = respond(&request, &view, Timestamp(NOW)).reply.expect(name);
+        assert_eq!(reply.message.opts().msg_type(), Some(M::Ack), "{name}");
+        assert_eq!(reply.message.yiaddr(), wanted, "{name}");
+        assert!(reply.encode().expect(name).len() <= 548, "{name}: RFC 2131 section 2");
+        given.insert(request.client.mac, wanted);
+    }
+    assert_eq!(given.len(), 3, "the stages of one machine are one client");
+}

@@ -19,3 +19,4 @@ pub mod ndp;
 pub mod serve;
 pub mod store;
 pub mod tftp;
+pub mod trust;

@@ -41,11 +41,17 @@ build-tests: ## compiles every test in one go
 .PHONY: unit
 unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
 	$(CARGO) test --release --locked --lib --bins
-	$(CARGO) test --release --locked --test cli --test docs --test image_import --test timeline --test bad_input --test boot_plane --test dhcp_clients -- --test-threads 2
+	$(CARGO) test --release --locked --test cli --test docs --test image_import --test timeline --test bad_input --test boot_plane \
+		--test disk_image --test watch --test trust --test dhcp_clients -- --test-threads 2
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack
-	$(CARGO) test --release --locked --test rack_selftest --test boot -- --test-threads 1
+	$(CARGO) test --release --locked --test rack_selftest --test boot --test agent --test hosts --test install -- \
+		--test-threads 1 --skip gone_on_with_after_ten_power_cuts
+
+.PHONY: test-install-cuts
+test-install-cuts: build-tests ## ten power cuts in the middle of an installation
+	$(CARGO) test --release --locked --test install -- --nocapture gone_on_with_after_ten_power_cuts
 
 .PHONY: test-power
 test-power: build-tests ## power cuts on a virtual disk; ROUNDS=200 for a long run
@@ -59,6 +65,17 @@ fuzz: ## every parser edge, 60 s each
 bench: ## ratios against dnsmasq and nginx, measured side by side
 	tests/setup.sh bench
 	$(CARGO) bench --locked --bench compare
+
+.PHONY: bench-agents
+bench-agents: ## ten thousand agents against one appliance; AGENTS=1000 for fewer
+	tests/setup.sh test
+	$(CARGO) bench --locked --bench agents
+
+.PHONY: bench-install
+bench-install: ## an installation beside `curl | zstd -dc | dd`, in the same virtual server
+	tests/setup.sh test
+	$(CARGO) build --release --locked --example disk-writer
+	$(CARGO) bench --locked --bench install
 
 .PHONY: install
 install: build ## binary, systemd unit, man pages and completions below $(DESTDIR)

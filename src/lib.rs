@@ -8,15 +8,20 @@
 //! 4. [`dhcp::server`], [`tftp`], [`http`]: services, all I/O.
 //! 5. [`cli`] and [`serve`]: the entries.
 
+pub mod agent;
 pub mod appliance;
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
+pub mod diskimage;
 pub mod http;
 pub mod model;
+pub mod modules;
 pub mod ndp;
+pub mod ramdisk;
 pub mod serve;
 pub mod store;
+pub mod syslog;
 pub mod tftp;
 pub mod trust;

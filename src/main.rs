@@ -4,13 +4,17 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use firstlight::cli::args::{Cli, Command};
+use firstlight::agent;
+use firstlight::cli::args::{Agent, Cli, Command};
 use firstlight::cli::{self, CliError};
 use firstlight::config::{Config, LogFormat};
 use firstlight::serve;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    if agent::init::is_init() {
+        agent::init::run();
+    }
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +38,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
     };
     let runtime =
         runtime.enable_all().build().map_err(|error| CliError::Local(format!("cannot start: {error}")))?;
+    if matches!(cli.command, Command::Agent(Agent::Run { .. })) {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+    }
     let Command::Serve { config, state_dir } = cli.command else {
         return runtime.block_on(cli::run(cli));
     };

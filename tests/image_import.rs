@@ -64,7 +64,7 @@ fn mistakes_are_told_before_anything_is_sent() {
             format!("kernel = {{ path = \"vmlinuz\", sha256 = \"{zeros}\" }}"),
             "digest.toml says 0000",
         ),
-        ("disk", "kind = \"disk\"\nkernel = \"vmlinuz\"".into(), "not there yet in this version"),
+        ("disk", "kind = \"disk\"\nkernel = \"vmlinuz\"".into(), "makes no sense in an image of kind 'disk'"),
         ("uki", "kind = \"uki\"\nkernel = \"vmlinuz\"".into(), "not there yet in this version"),
     ] {
         let bad = manifest(&folder, name, &rest);

@@ -6,7 +6,8 @@ set -euo pipefail
 what=${1:?usage: tests/setup.sh run|test|bench}
 
 run=(qemu-system-x86 ovmf ipxe ipxe-qemu iproute2 util-linux busybox-static cpio zstd kmod curl e2fsprogs)
-test=("${run[@]}" nftables socat udhcpc isc-dhcp-client dhcpcd5 tftp-hpa atftp dnsmasq-base nginx-light tcpdump man-db bash-completion)
+test=("${run[@]}" nftables socat udhcpc isc-dhcp-client dhcpcd5 tftp-hpa atftp dnsmasq-base nginx-light tcpdump man-db bash-completion
+  openssl openssh-client mmdebstrap gdisk dosfstools mtools xz-utils qemu-utils)
 bench=("${test[@]}" kea-admin)
 
 case $what in

@@ -13,6 +13,7 @@ use firstlight::http::{Listener, plane};
 use firstlight::store::Store;
 use firstlight::store::blobs::Blobs;
 use firstlight::tftp::{self, BootFiles};
+use firstlight::trust::Authority;
 use tokio::sync::watch;
 
 const CONFIG: &str = "[[network]]\nsubnet = \"127.0.0.0/8\"\ndhcp = \"off\"\n";
@@ -41,7 +42,9 @@ static SERVERS: LazyLock<Servers> = LazyLock::new(|| {
             let store = Store::open(&dir).expect("a store");
             let blobs = Blobs::open(&dir).await.expect("a folder");
             let scripts = Scripts::new(&[]).expect("templates");
-            let appliance = Arc::new(Appliance::new(config, firmware, scripts, store, blobs));
+            let authority = Authority::open(&dir.join("ca")).expect("an authority");
+            let appliance = Appliance::new(config, firmware, scripts, store, blobs, authority);
+            let appliance = Arc::new(appliance);
             let files = Arc::new(BootFiles::of([("x".to_owned(), vec![7; 100].into())]));
             let (_stop, stopped) = watch::channel(false);
             let server = tftp::Server::bind(Ipv4Addr::LOCALHOST, 0, Arc::clone(&files), Arc::clone(&appliance));

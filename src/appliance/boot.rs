@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::{Action, ScriptContext, next_action};
 use crate::model::{
-    BootAttempt, Change, EventKind, Facts, MacAddr, Node, Sha256Digest, Signal, State, Timestamp, World,
+    BootAttempt, Change, EventKind, Facts, Identity, MacAddr, Node, Order, Purpose, Sha256Digest, Signal,
+    State, Timestamp, World,
 };
 use crate::store::Tx;
 
+use super::agent::{complete, identify};
 use super::transition::transition;
 use super::{AppError, Appliance, now, random};
 
@@ -56,23 +58,29 @@ impl Appliance {
         base_url: String,
     ) -> Result<String, AppError> {
         let token = hex::encode(random::<16>()?);
-        let (at, discovery, scripts) = (now(), self.discovery_image().cloned(), self.scripts.clone());
+        let (at, ramdisk, scripts) = (now(), self.ramdisk_image(), self.scripts.clone());
+        let (discovery, arguments) = (self.discovery_image(), self.ramdisk_arguments(ip, &base_url, at));
         self.store
             .transact(move |tx| {
                 let before = node_at(tx.world(), mac, ip)?;
                 let mut node = before.clone();
-                let action = next_action(tx.world(), &node, discovery.as_ref());
-                if let Action::Boot(boot) | Action::Discover(boot) = &action {
+                let stranger = !node.state.is_trusted();
+                let agent = if stranger && node.order.is_none() { &discovery } else { &ramdisk };
+                let action = next_action(tx.world(), &node, agent.as_ref());
+                if let Some((boot, purpose)) = action.boot() {
                     node.boot = Some(BootAttempt {
                         image: boot.image.clone(),
                         started: at,
                         ip,
                         token: Sha256Digest::of(token.as_bytes()),
+                        purpose,
+                        traded: None,
                     });
                 }
-                let (image, message) = match &action {
-                    Action::Boot(boot) | Action::Discover(boot) => (Some(boot.image.clone()), None),
-                    Action::Wait(message) | Action::Refuse(message) => (None, Some(message.clone())),
+                let image = action.boot().map(|(boot, _)| boot.image.clone());
+                let message = match &action {
+                    Action::Wait(message) | Action::Refuse(message) => Some(message.clone()),
+                    _ => None,
                 };
                 note_script(
                     tx,
@@ -80,13 +88,21 @@ impl Appliance {
                     at,
                     EventKind::Script { action: action.name().into(), image, message },
                 );
-                if matches!(action, Action::Boot(_)) {
+                if matches!(action, Action::Boot(_) | Action::Local) && node.state.is_trusted() {
                     transition(tx, &mut node, &Signal::BootImage, at, None)?;
+                    node.order = node.order.filter(|order| *order != Order::Reload);
+                }
+                // Once is once; an image is asked for until it is there.
+                if !matches!(action, Action::Wait(_) | Action::Refuse(_) | Action::Agent(_, Purpose::Install))
+                {
+                    node.next_boot = None;
                 }
                 if node != before {
                     tx.put(Change::PutNode(node.clone()));
                 }
-                let about = ScriptContext { node: &node, mac, ip, base_url: &base_url, token: &token };
+                let arguments = if matches!(action, Action::Agent(..)) { arguments.as_slice() } else { &[] };
+                let about =
+                    ScriptContext { node: &node, mac, ip, base_url: &base_url, token: &token, arguments };
                 Ok(scripts.render(&action, &about)?)
             })
             .await
@@ -101,7 +117,7 @@ impl Appliance {
         let report = cut(report);
         self.store
             .transact(move |tx| {
-                let mut node = node_of_boot(tx.world(), ip, token)?;
+                let mut node = node_of_boot(tx.world(), ip, token)?.clone();
                 let (phase, message) = (report.phase.clone(), report.message.clone());
                 tx.append(at, Some(&node), None, EventKind::Report { phase, message });
                 let signal = match report.phase.as_str() {
@@ -118,7 +134,19 @@ impl Appliance {
                 if let Some(signal) = &signal {
                     transition(tx, &mut node, signal, at, None)?;
                 }
+                let told = report.facts.as_ref().map(|facts| Identity {
+                    serial: facts.serial.clone(),
+                    uuid: facts.uuid.to_ascii_lowercase(),
+                    endorsement_key: None,
+                });
                 observe(&mut node, report, at);
+                if let Some(told) = told {
+                    match identify(tx.world(), &node, &told) {
+                        Some(reason) => transition(tx, &mut node, &Signal::Quarantine(reason), at, None)?,
+                        None if node.state.is_trusted() => complete(&mut node.identity, told),
+                        None => {}
+                    }
+                }
                 tx.put(Change::PutNode(node));
                 Ok(())
             })
@@ -132,10 +160,20 @@ impl Appliance {
     pub fn next(&self, ip: Ipv4Addr, token: &str) -> Result<Next, AppError> {
         let world = self.view();
         let node = node_of_boot(&world, ip, Sha256Digest::of(token.as_bytes()))?;
-        Ok(match next_action(&world, &node, self.discovery_image()) {
-            Action::Boot(_) => Next::Reboot,
-            Action::Discover(_) | Action::Wait(_) | Action::Refuse(_) => Next::Wait,
+        Ok(match next_action(&world, node, self.discovery_image().as_ref()) {
+            Action::Boot(_) | Action::Local | Action::Memtest | Action::Agent(_, Purpose::Install) => {
+                Next::Reboot
+            }
+            Action::Agent(..) | Action::Wait(_) | Action::Refuse(_) => Next::Wait,
         })
+    }
+
+    /// Writes down a line that whoever holds `ip` logged. For strangers nothing is written.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub async fn note_line(&self, ip: Ipv4Addr, app: String, line: String) -> Result<(), AppError> {
+        self.note_transfer(ip, EventKind::Console { app, line }).await
     }
 
     /// Writes down that a file was sent, or was not, to whoever holds `ip`. For strangers nothing is written.
@@ -179,12 +217,12 @@ fn node_at(world: &World, mac: MacAddr, ip: Ipv4Addr) -> Result<Node, AppError> 
     Ok(node.clone())
 }
 
-fn node_of_boot(world: &World, ip: Ipv4Addr, token: Sha256Digest) -> Result<Node, AppError> {
+pub(super) fn node_of_boot(world: &World, ip: Ipv4Addr, token: Sha256Digest) -> Result<&Node, AppError> {
     let forbidden =
         || AppError::Forbidden("the token is not that of this address's boot; boot the node again".into());
     let node = world.node_at(ip).ok_or_else(forbidden)?;
     let is_its_boot = node.boot.as_ref().is_some_and(|boot| boot.ip == ip && boot.token == token);
-    if is_its_boot { Ok(node.clone()) } else { Err(forbidden()) }
+    if is_its_boot { Ok(node) } else { Err(forbidden()) }
 }
 
 /// Keeps what a node says short, and printable on a terminal.

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::config::Policy;
 use crate::dhcp::interface::Interface;
 use crate::dhcp::server::Exchange;
 use crate::dhcp::{Client, Decision, Reply, Request, View, choose_network, respond};
-use crate::model::{
-    Change, DhcpMode, EventKind, Lease, MacAddr, Node, NodeId, NodeName, Signal, Timestamp, World,
-};
+use crate::model::{Change, DhcpMode, EventKind, Lease, MacAddr, Node, NodeId, NodeName, Timestamp, World};
 use crate::store::Tx;
 
-use super::transition::transition;
+use super::policy::admit;
 use super::{AppError, Appliance, now, random};
 
 impl Exchange for Appliance {
@@ -47,6 +44,7 @@ impl Appliance {
         };
         let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
         let (at, server) = (now(), interface.address);
+        let allowlist = self.allowlist();
         let fresh = NodeId(u64::from_be_bytes(random()?));
         self.store
             .transact(move |tx| {
@@ -76,8 +74,8 @@ impl Appliance {
                 if let Some(kind) = decision.event.take() {
                     tx.append(at, Some(&node), None, kind);
                 }
-                if before.is_none() && config.enrolment.policy == Policy::Automatic {
-                    transition(tx, &mut node, &Signal::Approve, at, Some("policy"))?;
+                if before.is_none() {
+                    admit(tx, &mut node, &config, allowlist.as_deref(), None, at)?;
                 }
                 if before.as_ref() != Some(&node) {
                     tx.put(Change::PutNode(node));

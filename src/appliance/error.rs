@@ -7,6 +7,7 @@ use crate::model::lifecycle::Refused;
 use crate::model::{IdError, SelectorError};
 use crate::store::StoreError;
 use crate::store::blobs::BlobError;
+use crate::trust::TrustError;
 
 /// Why a verb was not done.
 #[derive(Debug, Error)]
@@ -92,6 +93,15 @@ impl From<IdError> for AppError {
 impl From<ScriptError> for AppError {
     fn from(error: ScriptError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+impl From<TrustError> for AppError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Request(_) => Self::Invalid(error.to_string()),
+            TrustError::File { .. } | TrustError::Crypto(_) => Self::Internal(error.to_string()),
+        }
     }
 }
 

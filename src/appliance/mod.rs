@@ -1,34 +1,51 @@
 //! The verbs of the product: each one transaction with its events.
 //!
 //! [`Appliance`] is what the services hold. [`nodes`], [`groups`], [`images`] and [`leases`] are what an
-//! administrator does; [`dhcp`] and [`boot`] are what a booting machine does; [`transition`] is the one place that moves a
+//! administrator does, [`orders`] what it has nodes do; [`dhcp`] and [`boot`] are what a booting machine does, [`agent`] what its agent
+//! does, [`invitations`] how one joins that did not boot over the network; [`policy`] lets nodes in without a hand, [`watch`] sees
+//! those that do not come further; [`transition`] is the one place that moves a
 //! node from state to state. [`views`] are the shapes in which the state is shown, [`error`] what can go wrong.
 
+pub mod agent;
 mod boot;
 mod dhcp;
 mod error;
 mod groups;
 mod images;
+mod invitations;
 mod leases;
 mod nodes;
+mod orders;
+mod policy;
+pub mod presence;
+mod ramdisk;
 mod transition;
 pub mod views;
+mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{RwLock, broadcast};
 
 use crate::boot::{Explanation, FirmwareTable, Scripts, explain};
-use crate::config::{Config, Unknown};
+use crate::config::allowlist::Allowlist;
+use crate::config::{Config, Policy, Unknown};
 use crate::model::{Event, EventKind, ImageRef, Selector, Timestamp, World};
 use crate::store::blobs::Blobs;
 use crate::store::{EventQuery, Store};
+use crate::trust::Authority;
 
+pub use agent::{Caller, CheckIn, Enrol, EnrolStep, HEARTBEAT_SECONDS, Hello, InstallReport, Orders};
 pub use boot::{Next, Report};
 pub use error::{AppError, Kind};
-pub use images::{ArtifactRef, ImportedBuild, ManifestBuild};
-pub use nodes::NodeChange;
+pub use images::{ArtifactRef, ImportedBuild, ManifestBuild, ManifestContent};
+pub use invitations::{HostEnrol, Invite, Invited};
+pub use nodes::{NodeChange, node_fields};
+pub use orders::BootOnce;
+pub use presence::{Heard, Presence, Progress};
+pub use ramdisk::RamdiskState;
 
 /// How far back an explanation looks.
 const EXPLAINED_EVENTS: usize = 200;
@@ -36,6 +53,13 @@ const EXPLAINED_EVENTS: usize = 200;
 /// Who does something: an administrator's name for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor(pub String);
+
+/// The allow-list, and when its file was last changed.
+#[derive(Default)]
+struct CachedAllowlist {
+    changed: Option<SystemTime>,
+    list: Option<Arc<Allowlist>>,
+}
 
 /// The appliance: its state, its artifacts and what the operator configured.
 pub struct Appliance {
@@ -45,8 +69,13 @@ pub struct Appliance {
     pub firmware: Arc<FirmwareTable>,
     /// The artifacts of images.
     pub blobs: Blobs,
+    /// Signs certificates.
+    pub authority: Authority,
     scripts: Scripts,
     store: Store,
+    presence: Presence,
+    allowlist: Mutex<CachedAllowlist>,
+    ramdisk: ArcSwap<RamdiskState>,
     /// Held for reading while an image is made of artifacts, for writing while unused ones are removed.
     artifacts: RwLock<()>,
 }
@@ -59,8 +88,21 @@ impl Appliance {
         scripts: Scripts,
         store: Store,
         blobs: Blobs,
+        authority: Authority,
     ) -> Self {
-        Self { config, firmware, blobs, scripts, store, artifacts: RwLock::new(()) }
+        let ramdisk = if config.ramdisk.is_some() { RamdiskState::Building } else { RamdiskState::None };
+        Self {
+            config,
+            firmware,
+            blobs,
+            authority,
+            scripts,
+            store,
+            presence: Presence::default(),
+            allowlist: Mutex::default(),
+            ramdisk: ArcSwap::from_pointee(ramdisk),
+            artifacts: RwLock::new(()),
+        }
     }
 
     /// The state as of the last durable commit.
@@ -124,11 +166,31 @@ impl Appliance {
     }
 
     /// The image that nodes boot which nobody approved, if the policy has one.
-    pub fn discovery_image(&self) -> Option<&ImageRef> {
+    pub fn discovery_image(&self) -> Option<ImageRef> {
         match &self.config.enrolment.unknown {
-            Unknown::Discover(image) => Some(image),
+            Unknown::Discover(image) => Some(image.clone()),
+            Unknown::Ramdisk => self.ramdisk_image(),
             Unknown::Wait => None,
         }
+    }
+
+    /// The allow-list of the configuration, read again when its file has changed. One that cannot be used lets nobody in,
+    /// and the log says why.
+    fn allowlist(&self) -> Option<Arc<Allowlist>> {
+        let Policy::Allowlist(path) = &self.config.enrolment.policy else { return None };
+        let changed = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        let mut cached = self.allowlist.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.changed.is_none() || cached.changed != changed {
+            cached.changed = changed;
+            cached.list = match Allowlist::read(path) {
+                Ok(list) => Some(Arc::new(list)),
+                Err(error) => {
+                    tracing::error!(%error, "nobody is let in by it");
+                    None
+                }
+            };
+        }
+        cached.list.clone()
     }
 }
 

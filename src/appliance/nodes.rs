@@ -1,10 +1,15 @@
 //! What an administrator does with nodes.
 
-use crate::model::{Change, EventKind, GroupName, ImageRef, Node, NodeName, Selector, Signal, Timestamp};
+use crate::model::filter::{Field, Filter, Kind, Value};
+use crate::model::inventory::{FIELDS, diff};
+use crate::model::{
+    Change, EventKind, GroupName, ImageRef, InstallRule, Node, NodeName, Selector, Signal, Timestamp, World,
+};
 use crate::store::Tx;
 
+use super::images::check_disk_rule;
 use super::transition::transition;
-use super::views::{NodeView, node_view};
+use super::views::{HardwareView, NodeView, node_view};
 use super::{Actor, AppError, Appliance, now};
 
 /// What `node set` changes; `None` leaves a thing as it is.
@@ -20,15 +25,30 @@ pub struct NodeChange {
     /// Leave the group.
     #[serde(default)]
     pub no_group: bool,
+    /// Which disk its image is installed on; an empty text for what the image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// Whether a disk that holds data may be overwritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_wipe: Option<bool>,
 }
 
 impl Appliance {
-    /// All nodes, by name.
-    pub fn nodes(&self) -> Vec<NodeView> {
+    /// All nodes that `filter` lets through, by name.
+    pub fn nodes(&self, filter: Option<&Filter>) -> Vec<NodeView> {
         let world = self.view();
-        let mut nodes: Vec<NodeView> = world.nodes().map(|node| node_view(&world, node)).collect();
+        let fits = |node: &&Node| {
+            filter.is_none_or(|filter| filter.matches(&|field| node_field(&world, node, field)))
+        };
+        let mut nodes: Vec<NodeView> =
+            world.nodes().filter(fits).map(|node| self.with_presence(node_view(&world, node))).collect();
         nodes.sort_by(|a, b| a.node.name.cmp(&b.node.name));
         nodes
+    }
+
+    /// Adds what the node's agent said last.
+    fn with_presence(&self, view: NodeView) -> NodeView {
+        NodeView { heard: self.presence.of(view.node.id), ..view }
     }
 
     /// One node.
@@ -37,7 +57,7 @@ impl Appliance {
     /// When no node, or more than one, is named so.
     pub fn node(&self, selector: &Selector) -> Result<NodeView, AppError> {
         let world = self.view();
-        Ok(node_view(&world, selector.find(&world)?))
+        Ok(self.with_presence(node_view(&world, selector.find(&world)?)))
     }
 
     /// Vouches for a node; its addresses become reservations.
@@ -103,13 +123,50 @@ impl Appliance {
                 node.group.clone_from(&group);
                 tx.append(at, Some(node), Some(&actor.0), EventKind::Grouped { group });
             }
+            if let Some(rule) = change.disk.as_deref().filter(|rule| !rule.is_empty()) {
+                check_disk_rule(rule)?;
+            }
+            let rule = InstallRule {
+                disk: match change.disk {
+                    Some(disk) if disk.is_empty() => None,
+                    Some(disk) => Some(disk),
+                    None => node.install.disk.clone(),
+                },
+                allow_wipe: change.allow_wipe.unwrap_or(node.install.allow_wipe),
+            };
+            if node.install != rule {
+                node.install = rule.clone();
+                let kind = EventKind::InstallRuleSet { disk: rule.disk, allow_wipe: rule.allow_wipe };
+                tx.append(at, Some(node), Some(&actor.0), kind);
+            }
             Ok(())
         })
         .await
     }
 
+    /// What a node is made of, and what is different from the time before.
+    ///
+    /// # Errors
+    /// When the node is not known, has not told, or the database cannot be read.
+    pub fn hardware(&self, selector: &Selector) -> Result<HardwareView, AppError> {
+        let world = self.view();
+        let node = selector.find(&world)?;
+        let name = &node.name;
+        let Some(inventory) = world.inventory(node.id).cloned() else {
+            return Err(AppError::NotFound(format!(
+                "{name} has not told what it is made of; it does when it boots the ramdisk"
+            )));
+        };
+        let moments = world.inventory_moments(node.id);
+        let told = moments.last().copied().unwrap_or_default();
+        let before = moments.iter().rev().nth(1).copied();
+        let old = before.map(|at| self.store.inventory(node.id, at)).transpose()?.flatten();
+        let changes = old.map(|old| diff(&old, &inventory).iter().map(ToString::to_string).collect());
+        Ok(HardwareView { node: name.clone(), told, before, changes: changes.unwrap_or_default(), inventory })
+    }
+
     /// Changes one node in one transaction.
-    async fn change(
+    pub(super) async fn change(
         &self,
         selector: Selector,
         change: impl FnOnce(&mut Tx, &mut Node, Timestamp) -> Result<(), AppError> + Send + 'static,
@@ -126,6 +183,34 @@ impl Appliance {
                 Ok(node_view(tx.world(), &node))
             })
             .await
+    }
+}
+
+/// What `node list --where` can ask for beside what a node is made of.
+const NODE_FIELDS: [Field; 6] = [
+    Field { name: "name", kind: Kind::Text, help: "its name" },
+    Field { name: "state", kind: Kind::Text, help: "where in its life it is" },
+    Field { name: "group", kind: Kind::Text, help: "the group it belongs to" },
+    Field { name: "image", kind: Kind::Text, help: "the image it should run" },
+    Field { name: "arch", kind: Kind::Text, help: "x86_64 or aarch64" },
+    Field { name: "mac", kind: Kind::List, help: "its boot interfaces" },
+];
+
+/// Everything that `node list --where` can ask for.
+pub fn node_fields() -> Vec<Field> {
+    NODE_FIELDS.into_iter().chain(FIELDS.iter().copied()).collect()
+}
+
+/// A field of a node.
+fn node_field(world: &World, node: &Node, field: &str) -> Option<Value> {
+    match field {
+        "name" => Some(Value::Text(node.name.to_string())),
+        "state" => Some(Value::Text(node.state.name().into())),
+        "group" => node.group.as_ref().map(|group| Value::Text(group.to_string())),
+        "image" => world.pin_of(node).map(|image| Value::Text(image.to_string())),
+        "arch" => node.arch.map(|arch| Value::Text(arch.to_string())),
+        "mac" => Some(Value::List(node.macs.iter().map(ToString::to_string).collect())),
+        other => world.inventory(node.id)?.field(other),
     }
 }
 

@@ -1,10 +1,11 @@
 //! The one place that moves a node from state to state: the pure step, its effects and its event together.
 
 use crate::model::lifecycle::{Effect, step};
-use crate::model::{Change, EventKind, Lease, LeaseState, Node, Signal, Timestamp};
+use crate::model::{Change, EventKind, Identity, Lease, LeaseState, Node, Signal, State, Timestamp};
 use crate::store::Tx;
 
 use super::AppError;
+use super::agent::identity_at_approval;
 
 /// Gives `node` the signal. The caller puts the node; leases and the event are put here.
 pub fn transition(
@@ -15,6 +16,13 @@ pub fn transition(
     actor: Option<&str>,
 ) -> Result<(), AppError> {
     let (next, effects) = step(&node.state, signal)?;
+    if *signal == Signal::Approve {
+        // Whoever is let in after a quarantine is the machine that it next says it is.
+        node.identity = match node.state {
+            State::Discovered => identity_at_approval(tx.world(), node.id),
+            _ => Identity::default(),
+        };
+    }
     for effect in effects {
         match effect {
             Effect::ReserveAddresses => {
@@ -27,7 +35,10 @@ pub fn transition(
                     tx.put(Change::DeleteLease(lease.ip));
                 }
             }
-            Effect::ForgetSecrets => node.boot = None,
+            Effect::ForgetSecrets => {
+                node.boot = None;
+                node.certificates.clear();
+            }
         }
     }
     if next == node.state {

@@ -4,9 +4,14 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::inventory::Inventory;
 use crate::model::{
-    Event, Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Timestamp, World,
+    Event, Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Sha256Digest, Timestamp,
+    World,
 };
+
+use super::presence::Heard;
+use super::ramdisk::RamdiskState;
 
 /// A node with what follows from the rest of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +23,24 @@ pub struct NodeView {
     pub ip: Option<Ipv4Addr>,
     /// The image it should run: its own pin, else its group's.
     pub desired: Option<ImageRef>,
+    /// What its agent said last, since the appliance started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Heard>,
+}
+
+/// What a node is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardwareView {
+    /// The node.
+    pub node: NodeName,
+    /// When it told.
+    pub told: Timestamp,
+    /// When it told the time before.
+    pub before: Option<Timestamp>,
+    /// What is different since then, a line each.
+    pub changes: Vec<String>,
+    /// What it told.
+    pub inventory: Inventory,
 }
 
 /// A group and its members.
@@ -77,6 +100,11 @@ pub struct StatusView {
     pub networks: Vec<String>,
     /// How many nodes it knows.
     pub nodes: usize,
+    /// SHA-256 of its authority's certificate.
+    pub authority: Sha256Digest,
+    /// Whether there is a ramdisk with the agent.
+    #[serde(flatten)]
+    pub ramdisk: RamdiskState,
 }
 
 /// What was found wrong with an image's artifacts.
@@ -108,7 +136,7 @@ pub fn node_view(world: &World, node: &Node) -> NodeView {
         .filter(|lease| matches!(lease.state, LeaseState::Bound | LeaseState::Released))
         .max_by_key(|lease| lease.expires)
         .map(|lease| lease.ip);
-    NodeView { node: node.clone(), ip, desired: world.pin_of(node).cloned() }
+    NodeView { node: node.clone(), ip, desired: world.pin_of(node).cloned(), heard: None }
 }
 
 /// Shows an event.

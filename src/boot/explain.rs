@@ -52,6 +52,8 @@ fn is_step(kind: &EventKind) -> bool {
             | EventKind::NotSent { .. }
             | EventKind::Script { .. }
             | EventKind::Report { .. }
+            | EventKind::Installing { .. }
+            | EventKind::Installed { .. }
     )
 }
 
@@ -99,8 +101,20 @@ fn of_step(step: &EventKind) -> (String, String) {
         EventKind::NotSent { .. } => {
             ("a file it asked for was refused", "the line above says which, and why")
         }
+        EventKind::Installing { .. } => (
+            "its agent began to write the image and has not said that it is done",
+            "look at its console, and at `node show` for how far it is; a power cycle goes on where it stopped",
+        ),
+        EventKind::Installed { .. } => (
+            "its image is on the disk, and the system there has not said anything",
+            "look at its console: the firmware may not boot from that disk, or the system lacks a network driver",
+        ),
         EventKind::Script { action, message, .. } => match (action.as_str(), message) {
-            ("boot" | "discover", _) => (
+            ("local", _) => (
+                "it was sent to its disk, and the system there has not said anything",
+                "look at its console: the firmware may not boot from that disk",
+            ),
+            ("boot" | "discover" | "install" | "wipe" | "rescue", _) => (
                 "it has its script and has not fetched its kernel",
                 "look at its console: iPXE says there what it could not do",
             ),

@@ -1,14 +1,18 @@
 //! What a node's iPXE is told to do next: one decision from the node's state and pins.
 
-use crate::model::{Arch, Image, ImageRef, Netboot, Node, State, World};
+use crate::model::{Arch, Build, Image, ImageRef, Netboot, NextBoot, Node, Order, Purpose, State, World};
 
 /// What a node does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Boot the image it is pinned to.
+    /// Boot the image it is pinned to, and run it from memory.
     Boot(Boot),
-    /// Boot the discovery image, which asks again until the node is approved.
-    Discover(Boot),
+    /// Boot the ramdisk, whose agent asks what to do.
+    Agent(Boot, Purpose),
+    /// Boot the memory test.
+    Memtest,
+    /// Boot from its disk.
+    Local,
     /// Stay in iPXE and ask again, telling the person in front of it why.
     Wait(String),
     /// Stay in iPXE: an operator has to look at it.
@@ -31,47 +35,100 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Boot(_) => "boot",
-            Self::Discover(_) => "discover",
+            Self::Agent(_, purpose) => purpose.name(),
+            Self::Memtest => "memtest",
+            Self::Local => "local",
             Self::Wait(_) => "wait",
             Self::Refuse(_) => "refuse",
         }
     }
-}
 
-/// What `node` does next; `discovery` is the image for nodes that nobody approved, where there is one.
-pub fn next_action(world: &World, node: &Node, discovery: Option<&ImageRef>) -> Action {
-    // Firmware that told nothing is a PC.
-    let arch = node.arch.unwrap_or(Arch::X86_64);
-    let name = &node.name;
-    match &node.state {
-        State::Quarantined { reason, .. } => Action::Refuse(format!(
-            "in quarantine: {reason}; an operator frees it with: firstlight node approve {name}"
-        )),
-        State::Retired | State::Retiring => {
-            Action::Refuse(format!("retired; an operator takes it back with: firstlight node approve {name}"))
+    /// What is booted over the network, and for what.
+    pub fn boot(&self) -> Option<(&Boot, Purpose)> {
+        match self {
+            Self::Boot(boot) => Some((boot, Purpose::Image)),
+            Self::Agent(boot, purpose) => Some((boot, *purpose)),
+            Self::Memtest | Self::Local | Self::Wait(_) | Self::Refuse(_) => None,
         }
-        state if !state.is_trusted() => match discovery.map(|image| build(world, image, arch)) {
-            Some(Ok(boot)) => Action::Discover(boot),
-            Some(Err(why)) => Action::Wait(format!("waits for approval (no discovery: {why})")),
-            None => Action::Wait(format!("waits for approval: firstlight node approve {name}")),
-        },
-        _ => match world.pin_of(node).map(|image| build(world, image, arch)) {
-            Some(Ok(boot)) => Action::Boot(boot),
-            Some(Err(why)) => Action::Wait(why),
-            None => Action::Wait(format!("has no image yet: firstlight node pin {name} NAME@VERSION")),
-        },
     }
 }
 
-fn build(world: &World, image: &ImageRef, arch: Arch) -> Result<Boot, String> {
+/// What `node` does next; `ramdisk` is the image with the agent, where there is one.
+pub fn next_action(world: &World, node: &Node, ramdisk: Option<&ImageRef>) -> Action {
+    // Firmware that told nothing is a PC.
+    let arch = node.arch.unwrap_or(Arch::X86_64);
+    let name = &node.name;
+    let agent = |purpose: Purpose, otherwise: &str| match ramdisk.map(|image| netboot(world, image, arch)) {
+        Some(Ok(boot)) => Action::Agent(boot, purpose),
+        Some(Err(why)) => Action::Wait(format!("{otherwise} (no ramdisk: {why})")),
+        None => Action::Wait(otherwise.to_owned()),
+    };
+    let needs = |what: &str| format!("{what} needs the ramdisk; set [ramdisk] in the configuration");
+    match &node.state {
+        State::Quarantined { reason, .. } => {
+            return Action::Refuse(format!(
+                "in quarantine: {reason}; an operator frees it with: firstlight node approve {name}"
+            ));
+        }
+        State::Retired => {
+            return Action::Refuse(format!(
+                "retired; an operator takes it back with: firstlight node approve {name}"
+            ));
+        }
+        _ => {}
+    }
+    match (node.next_boot, node.order) {
+        (Some(NextBoot::Rescue), _) => return agent(Purpose::Rescue, &needs("a rescue shell")),
+        (Some(NextBoot::Memtest), _) => return Action::Memtest,
+        (Some(NextBoot::Local), _) => return Action::Local,
+        (_, Some(Order::Wipe)) => return agent(Purpose::Wipe, &needs("a wipe")),
+        _ => {}
+    }
+    if !node.state.is_trusted() {
+        return agent(Purpose::Discover, &format!("waits for approval: firstlight node approve {name}"));
+    }
+    match world.pin_of(node).map(|image| (image, build(world, image, arch))) {
+        Some((image, Ok(Build::Netboot(netboot)))) => {
+            Action::Boot(Boot { image: image.clone(), arch, netboot: netboot.clone() })
+        }
+        Some((image, Ok(Build::Disk(_)))) => {
+            if needs_install(node) {
+                agent(Purpose::Install, &needs(&format!("installing {image}")))
+            } else {
+                Action::Local
+            }
+        }
+        Some((_, Err(why))) => Action::Wait(why),
+        None if node.installed.is_some() => Action::Local,
+        // Its agent tells what it is made of, and does at once what it is pinned to.
+        None => {
+            agent(Purpose::Discover, &format!("has no image yet: firstlight node pin {name} NAME@VERSION"))
+        }
+    }
+}
+
+/// Whether the disk image that a node is pinned to has to be written to its disk.
+pub(super) fn needs_install(node: &Node) -> bool {
+    // A newer pin alone installs nothing over a system that runs: that needs the operator's order.
+    node.installed.is_none() || node.order == Some(Order::Install) || node.next_boot == Some(NextBoot::Image)
+}
+
+/// An image's build for an architecture, or why there is none.
+pub(super) fn build<'w>(world: &'w World, image: &ImageRef, arch: Arch) -> Result<&'w Build, String> {
     let found: &Image = world
         .image(image)
         .ok_or_else(|| format!("image {image} is not imported: firstlight image import"))?;
-    let netboot = found
+    found
         .builds
         .get(&arch)
-        .ok_or_else(|| format!("image {image} has no build for {arch}; import one or pin another image"))?;
-    Ok(Boot { image: image.clone(), arch, netboot: netboot.clone() })
+        .ok_or_else(|| format!("image {image} has no build for {arch}; import one or pin another image"))
+}
+
+fn netboot(world: &World, image: &ImageRef, arch: Arch) -> Result<Boot, String> {
+    match build(world, image, arch)? {
+        Build::Netboot(netboot) => Ok(Boot { image: image.clone(), arch, netboot: netboot.clone() }),
+        Build::Disk(_) => Err(format!("image {image} is a disk image")),
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +162,7 @@ mod tests {
             world.apply(&Change::PutImage(Image {
                 image: image.parse().expect("an image"),
                 imported: Timestamp(0),
-                builds: BTreeMap::from([(arch, netboot.clone())]),
+                builds: BTreeMap::from([(arch, Build::Netboot(netboot.clone()))]),
             }));
         }
         let pin = Some("a@1".parse().expect("an image"));
@@ -176,7 +233,8 @@ mod tests {
             let discovery: Option<ImageRef> = discovery.map(|text: &str| text.parse().expect("an image"));
             let decision = next_action(&world, &node, discovery.as_ref());
             let text = match &decision {
-                Action::Boot(boot) | Action::Discover(boot) => boot.image.to_string(),
+                Action::Boot(boot) | Action::Agent(boot, _) => boot.image.to_string(),
+                Action::Memtest | Action::Local => String::new(),
                 Action::Wait(why) | Action::Refuse(why) => why.clone(),
             };
             assert_eq!(decision.name(), action, "{name}: {text}");

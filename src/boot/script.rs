@@ -9,8 +9,10 @@ use super::next::{Action, Boot};
 use crate::model::{MacAddr, Node};
 
 /// The templates that come with the program.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("boot.ipxe", include_str!("../../ipxe-scripts/boot.ipxe")),
+    ("local.ipxe", include_str!("../../ipxe-scripts/local.ipxe")),
+    ("memtest.ipxe", include_str!("../../ipxe-scripts/memtest.ipxe")),
     ("wait.ipxe", include_str!("../../ipxe-scripts/wait.ipxe")),
 ];
 
@@ -41,6 +43,8 @@ pub struct ScriptContext<'a> {
     pub base_url: &'a str,
     /// The one-time token for the node's reports.
     pub token: &'a str,
+    /// More for the kernel's command line; for the ramdisk, what its agent needs.
+    pub arguments: &'a [String],
 }
 
 struct Initrd {
@@ -73,7 +77,7 @@ impl Scripts {
         let script_url = format!("{}/boot/{}/script.ipxe", about.base_url, about.mac.hyphenated());
         let name = about.node.name.as_str();
         let (template, values) = match action {
-            Action::Boot(boot) | Action::Discover(boot) => {
+            Action::Boot(boot) | Action::Agent(boot, _) => {
                 let (kernel, initrds, cmdline) = netboot(boot, about);
                 let initrds: Vec<Value> = initrds
                     .into_iter()
@@ -82,6 +86,11 @@ impl Scripts {
                 let image = boot.image.to_string();
                 let values = context! { node => name, image, kernel, initrds, cmdline, script_url };
                 ("boot.ipxe", values)
+            }
+            Action::Local => ("local.ipxe", context! { node => name, script_url }),
+            Action::Memtest => {
+                let files = format!("{}/boot/files", about.base_url);
+                ("memtest.ipxe", context! { node => name, files, script_url })
             }
             Action::Wait(message) | Action::Refuse(message) => {
                 let retry = if matches!(action, Action::Wait(_)) { RETRY_SECONDS.0 } else { RETRY_SECONDS.1 };
@@ -120,6 +129,7 @@ fn netboot(boot: &Boot, about: &ScriptContext<'_>) -> (String, Vec<Initrd>, Stri
     cmdline.push(format!("firstlight.node={}", about.node.name));
     cmdline.push(format!("firstlight.mac={}", about.mac));
     cmdline.push(format!("firstlight.token={}", about.token));
+    cmdline.extend(about.arguments.iter().cloned());
     // As PXELINUX's IPAPPEND 2 gives it; Debian's and Red Hat's ramdisks know it.
     cmdline.push(format!("BOOTIF=01-{}", about.mac.hyphenated()));
     cmdline.retain(|part| !part.is_empty());
@@ -160,6 +170,7 @@ mod tests {
             ip: Ipv4Addr::new(10, 77, 0, 100),
             base_url: "http://10.77.0.1:8080",
             token: "c0ffee",
+            arguments: &[],
         };
         Scripts::new(&[]).expect("the built-in templates parse").render(action, &about).expect("they render")
     }

@@ -13,12 +13,13 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use crate::appliance::{ArtifactRef, ImportedBuild, ManifestBuild};
+use crate::appliance::{ArtifactRef, ImportedBuild, ManifestBuild, ManifestContent};
+use crate::diskimage;
 use crate::model::Sha256Digest;
 
 use super::CliError;
 use super::client::Client;
-use super::manifest::{Manifest, ManifestError, Part};
+use super::manifest::{Content, Manifest, ManifestError, Part};
 use super::show::bytes;
 
 /// Bytes that are read and sent at once.
@@ -35,19 +36,77 @@ struct Checked<'m> {
 /// Imports the image of one manifest. All its files are read before the first is sent; the image is made, in one
 /// transaction, when all are there. So an import that breaks off leaves no image, at most files for `image gc`.
 pub async fn import(client: &Client, manifest: Manifest, quiet: bool) -> Result<ImportedBuild, CliError> {
-    let mut parts = vec![check(&manifest.kernel, "kernel", &manifest.path, quiet).await?];
-    for (number, initrd) in manifest.initrd.iter().enumerate() {
-        parts.push(check(initrd, &format!("initrd {}", number + 1), &manifest.path, quiet).await?);
-    }
-    for part in &parts {
-        upload(client, part, quiet).await?;
-    }
-    let mut artifacts = parts.into_iter().map(|Checked { name, sha256, .. }| ArtifactRef { name, sha256 });
-    let Some(kernel) = artifacts.next() else { unreachable!("the kernel was put there first") };
-    let initrd = artifacts.collect();
-    let Manifest { image, arch, cmdline, .. } = manifest;
-    let build = ManifestBuild { image, arch, kernel, initrd, cmdline };
+    let Manifest { path, image, arch, content } = manifest;
+    let content = match content {
+        Content::Netboot { kernel, initrd, cmdline } => {
+            let mut parts = vec![check(&kernel, "kernel", &path, quiet).await?];
+            for (number, initrd) in initrd.iter().enumerate() {
+                parts.push(check(initrd, &format!("initrd {}", number + 1), &path, quiet).await?);
+            }
+            for part in &parts {
+                upload(client, part, quiet).await?;
+            }
+            let mut artifacts = parts.into_iter().map(Checked::artifact);
+            let Some(kernel) = artifacts.next() else { unreachable!("the kernel was put there first") };
+            ManifestContent::Netboot { kernel, initrd: artifacts.collect(), cmdline }
+        }
+        Content::Disk { disk, plan } => {
+            check(&disk, "disk", &path, quiet).await?;
+            let packed = pack(&disk, quiet).await?;
+            let (index, data) = (packed.part("disk.index"), packed.part("disk.data"));
+            let index = check(&index, "disk's index", &path, quiet).await?;
+            let data = check(&data, "disk's chunks", &path, quiet).await?;
+            upload(client, &data, quiet).await?;
+            upload(client, &index, quiet).await?;
+            ManifestContent::Disk { index: index.artifact(), data: data.artifact(), plan }
+        }
+    };
+    let build = ManifestBuild { image, arch, content };
     Ok(client.call(Method::POST, "/images", &build).await?)
+}
+
+impl Checked<'_> {
+    fn artifact(self) -> ArtifactRef {
+        ArtifactRef { name: self.name, sha256: self.sha256 }
+    }
+}
+
+/// A disk image in the form in which it is kept, in a folder that goes with it.
+struct PackedFiles(tempfile::TempDir);
+
+impl PackedFiles {
+    fn part(&self, name: &str) -> Part {
+        Part { path: self.0.path().join(name), sha256: None }
+    }
+}
+
+/// Packs a disk image beside it, where there is room for it, or in the folder for temporary files.
+async fn pack(disk: &Part, quiet: bool) -> Result<PackedFiles, CliError> {
+    let unpacked = unreadable(disk, "disk image");
+    let beside = disk.path.parent().map(tempfile::tempdir_in);
+    let folder = match beside {
+        Some(Ok(folder)) => folder,
+        _ => tempfile::tempdir().map_err(&unpacked)?,
+    };
+    let (source, into) = (disk.path.clone(), folder.path().to_owned());
+    let name = disk.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let bar = progress(0, &format!("packing {name}"), quiet);
+    let counter = bar.clone();
+    let packing = tokio::task::spawn_blocking(move || {
+        diskimage::pack_files(
+            &source,
+            &into.join("disk.index"),
+            &into.join("disk.data"),
+            &mut |done, total| {
+                counter.set_length(total);
+                counter.set_position(done);
+            },
+        )
+    });
+    let packed = packing.await.map_err(|error| CliError::Local(format!("packing {name} failed: {error}")))?;
+    bar.finish_and_clear();
+    packed.map_err(|error| CliError::Local(format!("cannot pack {}: {error}", disk.path.display())))?;
+    Ok(PackedFiles(folder))
 }
 
 /// Reads a file and compares it with what the manifest says of it.

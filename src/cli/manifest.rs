@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::config::syntax_error;
-use crate::model::{Arch, ImageName, ImageRef, Sha256Digest};
+use crate::model::{Arch, DataPartition, DiskPlan, ImageName, ImageRef, Sha256Digest};
 
 /// Why a manifest cannot be used.
 #[derive(Debug, Error)]
@@ -67,12 +67,29 @@ pub struct Manifest {
     pub image: ImageRef,
     /// What machines it is for.
     pub arch: Arch,
-    /// The kernel.
-    pub kernel: Part,
-    /// The ramdisks.
-    pub initrd: Vec<Part>,
-    /// The command line.
-    pub cmdline: String,
+    /// What it is made of.
+    pub content: Content,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// What a machine boots over the network.
+    Netboot {
+        /// The kernel.
+        kernel: Part,
+        /// The ramdisks.
+        initrd: Vec<Part>,
+        /// The command line.
+        cmdline: String,
+    },
+    /// What is written to its disk.
+    Disk {
+        /// The image of a whole disk: raw or qcow2, plain or compressed.
+        disk: Part,
+        /// What the installer does beside writing it.
+        plan: DiskPlan,
+    },
 }
 
 /// A file of an image.
@@ -92,11 +109,30 @@ struct Wire {
     arch: Arch,
     #[serde(default)]
     kind: Option<String>,
-    kernel: Part,
+    kernel: Option<Part>,
     #[serde(default)]
     initrd: Option<OneOrMany>,
     #[serde(default)]
-    cmdline: String,
+    cmdline: Option<String>,
+    disk: Option<Part>,
+    #[serde(default)]
+    install: Option<WireInstall>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireInstall {
+    disk: Option<String>,
+    root: Option<u32>,
+    data_partition: Option<WirePartition>,
+    user_data: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePartition {
+    label: String,
+    size: bytesize::ByteSize,
 }
 
 /// One part, or a list of them.
@@ -157,6 +193,25 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
+/// What the installer does; the user data is read from its file.
+fn plan(install: WireInstall, folder: &Path) -> Result<DiskPlan, ManifestError> {
+    let user_data = install.user_data.map(|file| {
+        let path = folder.join(file);
+        std::fs::read_to_string(&path).map_err(|cause| ManifestError::Unreadable {
+            path,
+            what: "user data".into(),
+            cause,
+        })
+    });
+    let data = |data: WirePartition| DataPartition { label: data.label, size: data.size.as_u64() };
+    Ok(DiskPlan {
+        disk: install.disk,
+        root: install.root,
+        data_partition: install.data_partition.map(data),
+        user_data: user_data.transpose()?,
+    })
+}
+
 impl Manifest {
     /// Reads a manifest.
     ///
@@ -181,25 +236,50 @@ impl Manifest {
             ManifestError::Syntax { path: path.to_owned(), line, message }
         })?;
         let value = |message: String| ManifestError::Value { path: path.to_owned(), message };
-        match wire.kind.as_deref() {
-            None | Some("netboot") => {}
-            Some(kind @ ("disk" | "uki")) => {
-                return Err(value(format!(
-                    "images of kind '{kind}' are not there yet in this version; use netboot"
-                )));
-            }
-            Some(kind) => return Err(value(format!("'{kind}' is not a kind of image; use netboot"))),
-        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let placed = |part: Part| Part { path: folder.join(part.path), ..part };
-        let initrd = wire.initrd.map_or_else(Vec::new, |list| list.0);
+        let none = |key: &str, there: bool, kind: &str| {
+            if there {
+                Err(value(format!("'{key}' makes no sense in an image of kind '{kind}'; remove it")))
+            } else {
+                Ok(())
+            }
+        };
+        let content = match wire.kind.as_deref() {
+            kind @ (None | Some("netboot")) => {
+                none("disk", wire.disk.is_some(), "netboot")?;
+                none("install", wire.install.is_some(), "netboot")?;
+                let kernel = wire.kernel.ok_or_else(|| {
+                    let hint = if kind.is_none() { "; or did you mean kind = \"disk\"?" } else { "" };
+                    value(format!("missing field `kernel`{hint}"))
+                })?;
+                let initrd = wire.initrd.map_or_else(Vec::new, |list| list.0);
+                Content::Netboot {
+                    kernel: placed(kernel),
+                    initrd: initrd.into_iter().map(placed).collect(),
+                    cmdline: wire.cmdline.unwrap_or_default(),
+                }
+            }
+            Some("disk") => {
+                none("kernel", wire.kernel.is_some(), "disk")?;
+                none("initrd", wire.initrd.is_some(), "disk")?;
+                none("cmdline", wire.cmdline.is_some(), "disk")?;
+                let disk = wire.disk.ok_or_else(|| value("missing field `disk`".into()))?;
+                let plan = wire.install.map(|install| plan(install, folder)).transpose()?.unwrap_or_default();
+                Content::Disk { disk: placed(disk), plan }
+            }
+            Some("uki") => {
+                return Err(value(
+                    "images of kind 'uki' are not there yet in this version; use netboot or disk".into(),
+                ));
+            }
+            Some(kind) => return Err(value(format!("'{kind}' is not a kind of image; use netboot or disk"))),
+        };
         Ok(Self {
             path: path.to_owned(),
             image: ImageRef::new(wire.name, &wire.version).map_err(|error| value(error.to_string()))?,
             arch: wire.arch,
-            kernel: placed(wire.kernel),
-            initrd: initrd.into_iter().map(placed).collect(),
-            cmdline: wire.cmdline,
+            content,
         })
     }
 }
@@ -220,6 +300,17 @@ initrd = [{ path = "a.img" }, "b.img"]
 cmdline = "quiet"
 "#;
 
+    const DISK: &str = r#"name = "debian"
+version = "12"
+arch = "x86_64"
+kind = "disk"
+disk = "debian.qcow2"
+[install]
+disk = "smallest nvme"
+data_partition = { label = "data", size = "10GiB" }
+root = 2
+"#;
+
     fn parse(text: &str) -> Result<Manifest, ManifestError> {
         Manifest::parse(text, Path::new("images/demo.toml"))
     }
@@ -228,8 +319,11 @@ cmdline = "quiet"
     fn the_ways_to_write_it() {
         let manifest = parse(GOOD).expect("a good manifest");
         assert_eq!(manifest.image.to_string(), "demo@1");
-        assert_eq!(manifest.kernel.path, Path::new("images/vmlinuz"));
-        let paths: Vec<&Path> = manifest.initrd.iter().map(|part| part.path.as_path()).collect();
+        let Content::Netboot { kernel, initrd, .. } = manifest.content else {
+            panic!("it is a netboot image")
+        };
+        assert_eq!(kernel.path, Path::new("images/vmlinuz"));
+        let paths: Vec<&Path> = initrd.iter().map(|part| part.path.as_path()).collect();
         assert_eq!(paths, [Path::new("images/a.img"), Path::new("images/b.img")]);
         for (name, from, to, initrds) in [
             ("one initrd", r#"[{ path = "a.img" }, "b.img"]"#, r#""a.img""#, 1),
@@ -237,7 +331,28 @@ cmdline = "quiet"
             ("no kind", "kind = \"netboot\"\n", "", 2),
         ] {
             let manifest = parse(&GOOD.replace(from, to)).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(manifest.initrd.len(), initrds, "{name}");
+            let Content::Netboot { initrd, .. } = manifest.content else { panic!("{name}") };
+            assert_eq!(initrd.len(), initrds, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_disk_and_its_plan() {
+        let manifest = parse(DISK).expect("a good manifest");
+        let Content::Disk { disk, plan } = manifest.content else { panic!("it is a disk image") };
+        assert_eq!(disk.path, Path::new("images/debian.qcow2"));
+        assert_eq!((plan.disk.as_deref(), plan.root), (Some("smallest nvme"), Some(2)));
+        let data = plan.data_partition.expect("a data partition");
+        assert_eq!((data.label.as_str(), data.size), ("data", 10 << 30));
+        for (name, from, to, message) in [
+            ("no disk", "disk = \"debian.qcow2\"\n", "", "missing field `disk`"),
+            ("a kernel", "kind = ", "kernel = \"vmlinuz\"\nkind = ", "'kernel' makes no sense"),
+            ("unknown key", "root = 2", "rot = 2", "did you mean 'root'?"),
+            ("no size", "10GiB", "10 apples", "line 8"),
+            ("a plan without a disk", "kind = \"disk\"", "kind = \"netboot\"", "makes no sense"),
+        ] {
+            let error = parse(&DISK.replace(from, to)).expect_err(name).to_string();
+            assert!(error.contains(message), "{name}: {error}");
         }
     }
 
@@ -251,7 +366,7 @@ cmdline = "quiet"
                 "line 8: unknown key 'comandline'; did you mean 'cmdline'?",
             ),
             ("no kernel", "kernel = { path = \"vmlinuz\" }\n", "", "missing field `kernel`"),
-            ("other kind", "netboot", "disk", "not there yet"),
+            ("other kind", "netboot", "uki", "not there yet"),
             ("no kind at all", "netboot", "floppy", "not a kind of image"),
             ("architecture", "x86_64", "pdp11", "'pdp11' is not a known architecture"),
             ("name", "\"demo\"", "\"De mo\"", "not a valid image name"),

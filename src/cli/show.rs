@@ -7,9 +7,11 @@ use std::time::Duration;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::appliance::Invited;
 use crate::appliance::now;
-use crate::appliance::views::{EventView, GroupView, ImageView, LeaseView, NodeView};
-use crate::model::Timestamp;
+use crate::appliance::views::{EventView, GroupView, HardwareView, ImageView, LeaseView, NodeView};
+use crate::model::inventory::human_bytes;
+use crate::model::{Build, Timestamp};
 
 use super::CliError;
 use super::args::Output;
@@ -155,6 +157,24 @@ pub fn node(view: &NodeView) -> String {
         ("first seen", node.first_seen.to_string()),
         ("last ready", or_dash(observed.ready_at)),
     ]);
+    rows.extend(
+        node.installed.as_ref().map(|there| ("installed", format!("{} on disk {}", there.image, there.disk))),
+    );
+    rows.extend(node.order.map(|order| ("ordered", order.to_string())));
+    rows.extend(node.next_boot.map(|what| ("next boot", what.to_string())));
+    if let Some(heard) = &view.heard {
+        let progress = heard.progress.filter(|progress| progress.total > 0);
+        let percent =
+            progress.map(|progress| format!(", {} of {}", bytes(progress.done), bytes(progress.total)));
+        let text = format!(
+            "{} ago: {} {}{}",
+            ago(heard.at),
+            heard.phase,
+            heard.message,
+            percent.unwrap_or_default()
+        );
+        rows.push(("agent", text.trim_end().to_owned()));
+    }
     if let Some(facts) = &observed.facts {
         rows.extend([
             ("vendor", facts.vendor.clone()),
@@ -165,6 +185,72 @@ pub fn node(view: &NodeView) -> String {
         ]);
     }
     block(&rows)
+}
+
+/// `node hardware`
+pub fn hardware(view: &HardwareView) -> String {
+    let made_of = &view.inventory;
+    let system = &made_of.system;
+    let mut rows = vec![
+        ("node", view.node.to_string()),
+        ("told", view.told.to_string()),
+        ("system", format!("{} {}", system.vendor, system.product)),
+        ("serial", or_dash(Some(&system.serial).filter(|serial| !serial.is_empty()))),
+        ("uuid", or_dash(Some(&system.uuid).filter(|uuid| !uuid.is_empty()))),
+        ("asset tag", or_dash(Some(&system.asset_tag).filter(|tag| !tag.is_empty()))),
+        ("firmware", format!("{} {}", system.bios_version, system.bios_date)),
+        ("secure boot", or_dash(made_of.secure_boot)),
+        (
+            "processors",
+            format!(
+                "{} ({} sockets, {} cores, {} threads)",
+                made_of.cpus.model, made_of.cpus.sockets, made_of.cpus.cores, made_of.cpus.threads
+            ),
+        ),
+        ("memory", human_bytes(made_of.memory.total_bytes)),
+    ];
+    rows.extend(made_of.memory.dimms.iter().map(|dimm| {
+        let text = [dimm.kind.as_str(), dimm.manufacturer.as_str(), dimm.part.as_str(), dimm.serial.as_str()];
+        ("  module", format!("{}: {} {}", dimm.locator, human_bytes(dimm.size_bytes), text.join(" ").trim()))
+    }));
+    rows.extend(made_of.disks.iter().map(|disk| {
+        let wear = disk.wear_percent_used.map(|wear| format!(", {wear}% worn")).unwrap_or_default();
+        let text =
+            format!("{}: {} {} {}{wear}", disk.name, human_bytes(disk.size_bytes), disk.model, disk.serial);
+        ("disk", text)
+    }));
+    rows.extend(made_of.nics.iter().map(|nic| {
+        let at = nic.lldp.as_ref().map(|lldp| format!(", at {} {}", lldp.system_name, lldp.port));
+        let link = if nic.link { "up" } else { "down" };
+        ("port", format!("{}: {} {}, {link}{}", nic.name, nic.mac, nic.driver, at.unwrap_or_default()))
+    }));
+    rows.extend(made_of.bmc.as_ref().map(|bmc| ("bmc", format!("{} {}", bmc.kind, or_dash(bmc.address)))));
+    rows.extend(made_of.tpm.as_ref().map(|tpm| ("tpm", tpm.version.clone())));
+    rows.extend(made_of.clock_skew_ms.map(|skew| ("clock", format!("{:+.1} s", skew_seconds(skew)))));
+    block(&rows)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn skew_seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// `node diff`
+pub fn diff(view: &HardwareView) -> String {
+    match (view.before, view.changes.as_slice()) {
+        (None, _) => format!("{} told what it is made of once only, {}\n", view.node, view.told),
+        (Some(before), []) => format!("nothing of {} is different since {before}\n", view.node),
+        (Some(before), changes) => format!("since {before}:\n  {}\n", changes.join("\n  ")),
+    }
+}
+
+/// `node invite`
+pub fn invited(invited: &Invited) -> String {
+    let server = invited.servers.first().cloned().unwrap_or_else(|| "https://APPLIANCE:8443".into());
+    format!(
+        "{}\n\nOn the host, as root, before {}:\n  firstlight agent enrol --server {server} --token {}\n",
+        invited.token, invited.expires, invited.token
+    )
 }
 
 /// `group list`
@@ -207,8 +293,20 @@ pub fn image(view: &ImageView) -> String {
     rows.extend(view.pinned_groups.iter().map(|group| ("pinned by", format!("group {group}"))));
     rows.extend(view.pinned_nodes.iter().map(|node| ("pinned by", format!("node {node}"))));
     for (arch, build) in &view.image.builds {
-        rows.push(("build", arch.to_string()));
-        rows.push(("  cmdline", build.cmdline.clone()));
+        rows.push(("build", format!("{arch}, {}", build.kind())));
+        match build {
+            Build::Netboot(netboot) => rows.push(("  cmdline", netboot.cmdline.clone())),
+            Build::Disk(disk) => {
+                rows.push(("  disk", bytes(disk.raw_size)));
+                rows.extend(disk.plan.disk.as_ref().map(|rule| ("  installs on", rule.clone())));
+                rows.extend(
+                    disk.plan
+                        .data_partition
+                        .as_ref()
+                        .map(|data| ("  keeps", format!("partition '{}', {}", data.label, bytes(data.size)))),
+                );
+            }
+        }
         for artifact in build.artifacts() {
             rows.push((
                 "  file",

@@ -27,6 +27,16 @@ pub struct Config {
     pub enrolment: Enrolment,
     /// TCP port of boot files, scripts and images.
     pub http_port: u16,
+    /// TCP port on which agents speak, over TLS.
+    pub tls_port: u16,
+    /// What the ramdisk with the agent is made of, where there is to be one.
+    pub ramdisk: Option<Ramdisk>,
+    /// SSH keys of the operators: they may log in to installed hosts and to rescue shells.
+    pub ssh_keys: Vec<String>,
+    /// UDP port for the logs of firmware, installers and kernels; 0 for none.
+    pub syslog_port: u16,
+    /// How long each state may last without anything new.
+    pub deadlines: Deadlines,
     /// Machine architectures whose boot files must be there at start.
     pub architectures: Vec<Arch>,
     /// How to log.
@@ -46,11 +56,45 @@ pub struct Enrolment {
     pub max_unknown: usize,
 }
 
-/// Who vouches for a new node.
+/// How long a state may last without any news from the node, before it counts as failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Giving up its work.
+    pub draining: Duration,
+    /// Restarting.
+    pub reloading: Duration,
+    /// Writing its image.
+    pub installing: Duration,
+    /// From its boot script to its system's first word; large servers test themselves for ten minutes.
+    pub booting: Duration,
+    /// Applying its configuration.
+    pub configuring: Duration,
+    /// Erasing its disks.
+    pub retiring: Duration,
+    /// Silence of an agent after which its node counts as out of reach.
+    pub heartbeat: Duration,
+}
+
+/// What the ramdisk with the agent is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ramdisk {
+    /// Distribution kernel packages, or a folder with an unpacked one.
+    pub kernel: Vec<PathBuf>,
+    /// Firmware packages, or folders.
+    pub firmware: Vec<PathBuf>,
+    /// A static busybox, for shells.
+    pub busybox: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: String,
+}
+
+/// Who vouches for a new node.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
     /// An operator, with `firstlight node approve`.
     Manual,
+    /// A list in this file, of what is known of the servers that were bought.
+    Allowlist(PathBuf),
     /// Nobody: every node is approved at sight.
     Automatic,
 }
@@ -60,6 +104,8 @@ pub enum Policy {
 pub enum Unknown {
     /// It stays in iPXE and asks again.
     Wait,
+    /// It boots the ramdisk, whose agent tells what it found and asks again.
+    Ramdisk,
     /// It boots this image, which reports what it found and asks again.
     Discover(ImageRef),
 }
@@ -111,17 +157,34 @@ pub fn check(file: wire::File) -> Result<Config, Wrong> {
         Some("json") => LogFormat::Json,
         Some(other) => return Err(at("log.format")(format!("'{other}' is not a format; use human or json"))),
     };
+    let ramdisk = check_ramdisk(file.ramdisk)?;
+    for key in &file.install.ssh_keys {
+        check_ssh_key(key).map_err(at("install.ssh_keys"))?;
+    }
+    let http_port = match file.http.port {
+        Some(0) => return Err(at("http.port")("0 is not a port".into())),
+        port => port.unwrap_or(8080),
+    };
+    let tls_port = match file.http.tls_port {
+        Some(0) => return Err(at("http.tls_port")("0 is not a port".into())),
+        Some(port) if port == http_port => {
+            return Err(at("http.tls_port")(format!("{port} is http.port already")));
+        }
+        port => port.unwrap_or(8443),
+    };
     Ok(Config {
         state_dir: file.state_dir.unwrap_or_else(|| "/var/lib/firstlight".into()),
         domain: file.domain,
         socket: file.socket.unwrap_or_else(|| "/run/firstlight/firstlight.sock".into()),
         overrides: file.overrides.unwrap_or_else(|| "/etc/firstlight".into()),
         networks,
-        enrolment: check_enrolment(&file.enrolment)?,
-        http_port: match file.http.port {
-            Some(0) => return Err(at("http.port")("0 is not a port".into())),
-            port => port.unwrap_or(8080),
-        },
+        enrolment: check_enrolment(&file.enrolment, ramdisk.is_some())?,
+        http_port,
+        tls_port,
+        ramdisk,
+        ssh_keys: file.install.ssh_keys,
+        deadlines: check_deadlines(&file.deadlines)?,
+        syslog_port: file.syslog.port.unwrap_or(514),
         architectures,
         log_format,
         log_level: file.log.level.unwrap_or_else(|| "info".into()),
@@ -211,18 +274,76 @@ fn check_domain(domain: &str) -> Result<(), String> {
     }
 }
 
-fn check_enrolment(enrolment: &wire::Enrolment) -> Result<Enrolment, Wrong> {
+fn check_deadlines(wire: &wire::Deadlines) -> Result<Deadlines, Wrong> {
+    let one = |key: &str, text: &Option<String>, minutes: u64| match text {
+        None => Ok(Duration::from_secs(minutes * 60)),
+        Some(text) => match humantime::parse_duration(text) {
+            Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),
+            _ => Err((
+                format!("deadlines.{key}"),
+                format!("'{text}' is not a duration; write it as 15m or 90s"),
+            )),
+        },
+    };
+    Ok(Deadlines {
+        draining: one("draining", &wire.draining, 30)?,
+        reloading: one("reloading", &wire.reloading, 20)?,
+        installing: one("installing", &wire.installing, 10)?,
+        booting: one("booting", &wire.booting, 20)?,
+        configuring: one("configuring", &wire.configuring, 30)?,
+        retiring: one("retiring", &wire.retiring, 30)?,
+        heartbeat: one("heartbeat", &wire.heartbeat, 2)?,
+    })
+}
+
+fn check_ramdisk(ramdisk: wire::Ramdisk) -> Result<Option<Ramdisk>, Wrong> {
+    let wire::Ramdisk { kernel, firmware, busybox, cmdline } = ramdisk;
+    if kernel.is_empty() {
+        let others = !firmware.is_empty() || busybox.is_some() || cmdline.is_some();
+        let missing = "which kernel? name a linux-image package file, or a folder with an unpacked one";
+        return if others { Err(("ramdisk.kernel".into(), missing.into())) } else { Ok(None) };
+    }
+    let cmdline = cmdline.unwrap_or_else(|| "console=tty0 console=ttyS0,115200n8 quiet".into());
+    Ok(Some(Ramdisk { kernel, firmware, busybox, cmdline }))
+}
+
+/// A line of `authorized_keys` (sshd(8)) without options.
+fn check_ssh_key(key: &str) -> Result<(), String> {
+    let mut words = key.split_ascii_whitespace();
+    let kind = words.next().is_some_and(|kind| {
+        kind.starts_with("ssh-") || kind.starts_with("ecdsa-") || kind.starts_with("sk-")
+    });
+    let base64 = |word: &str| word.bytes().all(|c| c.is_ascii_alphanumeric() || b"+/=".contains(&c));
+    if kind
+        && words.next().is_some_and(|word| word.len() > 40 && base64(word))
+        && !key.chars().any(char::is_control)
+    {
+        Ok(())
+    } else {
+        Err(format!(
+            "'{}' is not an SSH public key; paste the line of a .pub file",
+            key.chars().take(40).collect::<String>()
+        ))
+    }
+}
+
+fn check_enrolment(enrolment: &wire::Enrolment, ramdisk: bool) -> Result<Enrolment, Wrong> {
     let at = |key: &str, message: String| Err((format!("enrolment.{key}"), message));
     let policy = match enrolment.policy.as_deref() {
         None | Some("manual") => Policy::Manual,
         Some("automatic") => Policy::Automatic,
-        Some("allowlist") => {
-            return at(
-                "policy",
-                "'allowlist' is not there yet in this version; use manual or automatic".into(),
-            );
+        Some("allowlist") => match &enrolment.allowlist {
+            Some(path) => Policy::Allowlist(path.clone()),
+            None => {
+                return at(
+                    "allowlist",
+                    "policy = \"allowlist\" needs a file, such as /etc/firstlight/allow.csv".into(),
+                );
+            }
+        },
+        Some(other) => {
+            return at("policy", format!("'{other}' is not a policy; use manual, allowlist or automatic"));
         }
-        Some(other) => return at("policy", format!("'{other}' is not a policy; use manual or automatic")),
     };
     let image = match enrolment.discovery_image.as_deref().map(str::parse).transpose() {
         Ok(image) => image,
@@ -230,9 +351,14 @@ fn check_enrolment(enrolment: &wire::Enrolment) -> Result<Enrolment, Wrong> {
     };
     let unknown = match (enrolment.unknown.as_deref(), image) {
         (Some("discover") | None, Some(image)) => Unknown::Discover(image),
-        (Some("discover"), None) => {
-            return at("discovery_image", "unknown = \"discover\" needs one, such as discovery@1".into());
+        (Some("discover"), None) if !ramdisk => {
+            return at(
+                "unknown",
+                "\"discover\" needs a [ramdisk], or a discovery_image such as discovery@1".into(),
+            );
         }
+        (Some("discover"), None) => Unknown::Ramdisk,
+        (None, None) if ramdisk => Unknown::Ramdisk,
         (None | Some("wait"), _) => Unknown::Wait,
         (Some(other), _) => {
             return at("unknown", format!("'{other}' is not known here; use wait or discover"));

@@ -3,6 +3,7 @@
 //! [`wire`] is the file as written; [`checked`] is what the program works with, every value parsed and every
 //! contradiction refused. Nothing else reads the file.
 
+pub mod allowlist;
 mod checked;
 mod wire;
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use checked::{Config, Enrolment, LogFormat, Policy, Unknown};
+pub use checked::{Config, Deadlines, Enrolment, LogFormat, Policy, Ramdisk, Unknown};
 pub use wire::syntax_error;
 
 /// Where the configuration lies when nothing else is said.

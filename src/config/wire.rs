@@ -24,6 +24,14 @@ pub struct File {
     #[serde(default)]
     pub boot: Boot,
     #[serde(default)]
+    pub ramdisk: Ramdisk,
+    #[serde(default)]
+    pub install: Install,
+    #[serde(default)]
+    pub syslog: Syslog,
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -48,11 +56,37 @@ pub struct Enrolment {
     pub unknown: Option<String>,
     pub discovery_image: Option<String>,
     pub max_unknown: Option<usize>,
+    pub allowlist: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
+    pub port: Option<u16>,
+    pub tls_port: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ramdisk {
+    #[serde(default)]
+    pub kernel: Vec<PathBuf>,
+    #[serde(default)]
+    pub firmware: Vec<PathBuf>,
+    pub busybox: Option<PathBuf>,
+    pub cmdline: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Install {
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Syslog {
     pub port: Option<u16>,
 }
 
@@ -67,6 +101,18 @@ pub struct Boot {
 pub struct Log {
     pub format: Option<String>,
     pub level: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    pub draining: Option<String>,
+    pub reloading: Option<String>,
+    pub installing: Option<String>,
+    pub booting: Option<String>,
+    pub configuring: Option<String>,
+    pub retiring: Option<String>,
+    pub heartbeat: Option<String>,
 }
 
 pub fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {

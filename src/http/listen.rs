@@ -10,18 +10,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Extensions, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::peer;
+use crate::model::Sha256Digest;
 
 /// Connections at once.
 const CONNECTIONS: usize = 1024;
@@ -31,6 +34,8 @@ const CONNECTIONS_OF_CLIENT: usize = 64;
 const HEADERS: Duration = Duration::from_secs(30);
 /// How long sent bytes may stay unacknowledged before the connection is given up (tcp(7), `TCP_USER_TIMEOUT`).
 const STALLED: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Longest request line and headers, bytes.
 const HEADER_BYTES: usize = 32 << 10;
 /// How long transfers may go on after the order to stop.
@@ -44,6 +49,10 @@ pub struct Ends {
     /// The address it reached us at.
     pub local: SocketAddr,
 }
+
+/// SHA-256 of the certificate that the client showed, and holds the key of.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownCertificate(pub Option<Sha256Digest>);
 
 /// Why HTTP cannot be served.
 #[derive(Debug, Error)]
@@ -68,6 +77,8 @@ pub enum ListenError {
 pub enum Listener {
     /// On a management network.
     Tcp(TcpListener),
+    /// On a management network, for agents.
+    Tls(TcpListener, TlsAcceptor),
     /// For administrators.
     Unix(UnixListener),
 }
@@ -82,6 +93,17 @@ impl Listener {
             Ok(listener) => Ok(Self::Tcp(listener)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(ListenError::InUse(address)),
             Err(cause) => Err(ListenError::System { on: address.to_string(), cause }),
+        }
+    }
+
+    /// Listens for agents on a management network.
+    ///
+    /// # Errors
+    /// When the port is in use, or the system refuses.
+    pub async fn tls(address: SocketAddr, config: Arc<ServerConfig>) -> Result<Self, ListenError> {
+        match Self::tcp(address).await? {
+            Self::Tcp(listener) => Ok(Self::Tls(listener, TlsAcceptor::from(config))),
+            other => Ok(other),
         }
     }
 
@@ -129,7 +151,10 @@ impl Listener {
             let (router, shutdown, clients) = (router.clone(), shutdown.clone(), clients.clone());
             connections.spawn(async move {
                 match stream {
-                    Stream::Tcp(stream) => tcp(stream, router, shutdown, &clients).await,
+                    Stream::Tcp(stream) => tcp(stream, None, router, shutdown, &clients).await,
+                    Stream::Tls(stream, acceptor) => {
+                        tcp(stream, Some(acceptor), router, shutdown, &clients).await;
+                    }
                     Stream::Unix(stream) => unix(stream, router, shutdown).await,
                 }
                 drop(place);
@@ -148,6 +173,7 @@ impl Listener {
         let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
         let stream = match self {
             Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
+            Self::Tls(listener, acceptor) => Stream::Tls(listener.accept().await?.0, acceptor.clone()),
             Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
         };
         Ok((stream, place))
@@ -156,6 +182,7 @@ impl Listener {
 
 enum Stream {
     Tcp(TcpStream),
+    Tls(TcpStream, TlsAcceptor),
     Unix(UnixStream),
 }
 
@@ -180,23 +207,55 @@ impl Clients {
     }
 }
 
-async fn tcp(stream: TcpStream, router: Router, shutdown: watch::Receiver<bool>, clients: &Clients) {
+async fn tcp(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    shutdown: watch::Receiver<bool>,
+    clients: &Clients,
+) {
     let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
     let IpAddr::V4(ip) = peer.ip() else { return };
     if clients.enter(peer.ip()) {
         // Neither changes what is served, only how fast or how long: not worth an error.
         let _ = stream.set_nodelay(true);
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED));
-        connection(stream, router, Ends { peer: ip, local }, shutdown).await;
+        let mut about = Extensions::new();
+        about.insert(Ends { peer: ip, local });
+        match acceptor {
+            None => connection(stream, router, about, shutdown).await,
+            Some(acceptor) => tls(stream, &acceptor, router, about, shutdown).await,
+        }
     } else {
         tracing::warn!(%peer, "connection dropped: too many from this client");
     }
     clients.leave(peer.ip());
 }
 
+async fn tls(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    router: Router,
+    mut about: Extensions,
+    shutdown: watch::Receiver<bool>,
+) {
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let ends = about.get::<Ends>();
+            return tracing::info!(?ends, %error, "TLS handshake failed");
+        }
+        Err(_) => return,
+    };
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    about.insert(ShownCertificate(shown.map(|der| Sha256Digest::of(der))));
+    connection(stream, router, about, shutdown).await;
+}
+
 async fn unix(stream: UnixStream, router: Router, shutdown: watch::Receiver<bool>) {
-    let administrator = peer::administrator(&stream);
-    connection(stream, router, administrator, shutdown).await;
+    let mut about = Extensions::new();
+    about.insert(peer::administrator(&stream));
+    connection(stream, router, about, shutdown).await;
 }
 
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
@@ -205,14 +264,13 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 }
 
 /// Serves one connection; `about` goes with each of its requests.
-async fn connection<S, A>(stream: S, router: Router, about: A, mut shutdown: watch::Receiver<bool>)
+async fn connection<S>(stream: S, router: Router, about: Extensions, mut shutdown: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    A: Clone + Send + Sync + 'static,
 {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(about.clone());
+        request.extensions_mut().extend(about.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

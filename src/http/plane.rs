@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 
 use crate::appliance::{AppError, Appliance, Next, Report};
 use crate::boot::script::trouble;
-use crate::model::{Arch, Artifact, EventKind, ImageName, ImageRef, MacAddr};
+use crate::model::{Arch, Artifact, Build, EventKind, ImageName, ImageRef, MacAddr};
 use crate::tftp::BootFiles;
 
 use super::answer::json_of;
@@ -102,13 +102,17 @@ async fn image(
         .await
 }
 
-/// The artifact that a URL calls `kernel`, `initrd0`, `initrd1` …
+/// The artifact that a URL calls `kernel`, `initrd0`, `initrd1` …, `disk.index` or `disk.data`.
 fn find(appliance: &Appliance, image: &ImageRef, arch: Arch, file: &str) -> Option<Artifact> {
     let world = appliance.view();
-    let build = world.image(image)?.builds.get(&arch)?;
-    match file.strip_prefix("initrd") {
-        Some(index) => build.initrd.get(index.parse::<usize>().ok()?).cloned(),
-        None => (file == "kernel").then(|| build.kernel.clone()),
+    match (world.image(image)?.builds.get(&arch)?, file) {
+        (Build::Netboot(netboot), "kernel") => Some(netboot.kernel.clone()),
+        (Build::Netboot(netboot), _) => {
+            netboot.initrd.get(file.strip_prefix("initrd")?.parse::<usize>().ok()?).cloned()
+        }
+        (Build::Disk(disk), "disk.index") => Some(disk.index.clone()),
+        (Build::Disk(disk), "disk.data") => Some(disk.data.clone()),
+        (Build::Disk(_), _) => None,
     }
 }
 
@@ -138,7 +142,7 @@ async fn next(
 }
 
 /// RFC 6750 section 2.1.
-fn bearer(headers: &HeaderMap) -> Result<&str, AppError> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, AppError> {
     headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::hardware::Firmware;
-use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName};
+use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
 use super::time::Timestamp;
 
 /// One thing that happened.
@@ -176,6 +176,79 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         uuid: Option<String>,
     },
+    /// What the machine is made of is not what it was.
+    Hardware {
+        /// A line each.
+        changes: Vec<String>,
+    },
+    /// The node traded its token, or its old certificate, for a certificate.
+    Certified {
+        /// SHA-256 of the certificate.
+        fingerprint: Sha256Digest,
+        /// When it ends.
+        expires: Timestamp,
+    },
+    /// Somebody tried to speak for the node, and was refused.
+    Refused {
+        /// Where it came from.
+        ip: Ipv4Addr,
+        /// Why.
+        reason: String,
+    },
+    /// An operator ordered something, or took it back.
+    Ordered {
+        /// What: `reload`, `install`, `wipe`, `boot rescue`, …
+        order: String,
+    },
+    /// How the node's image is installed was set.
+    InstallRuleSet {
+        /// Which disk.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk: Option<String>,
+        /// Whether a disk that holds data may be overwritten.
+        allow_wipe: bool,
+    },
+    /// Its agent began to write an image to a disk.
+    Installing {
+        /// The image.
+        image: ImageRef,
+    },
+    /// An image was written to a disk, and read back there.
+    Installed {
+        /// The image.
+        image: ImageRef,
+        /// The disk.
+        disk: String,
+        /// Bytes fetched; less than the image has when an earlier attempt was continued.
+        bytes: u64,
+        /// Milliseconds from the order to the verified disk.
+        elapsed_ms: u64,
+    },
+    /// A disk was erased.
+    Erased {
+        /// The certificate of erasure.
+        certificate: serde_json::Value,
+    },
+    /// The node's agent was not heard for a while, or is heard again.
+    Reachable {
+        /// Whether it is.
+        reachable: bool,
+    },
+    /// A line that firmware, installer or kernel logged.
+    Console {
+        /// Which program.
+        app: String,
+        /// The line.
+        line: String,
+    },
+    /// A host may enrol by itself.
+    Invited {
+        /// What it will be called.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_node: Option<NodeName>,
+        /// Until when.
+        expires: Timestamp,
+    },
     /// The appliance began to serve.
     Started {
         /// Its version.
@@ -232,6 +305,38 @@ impl fmt::Display for EventKind {
             Self::Firmware { firmware, uuid } => {
                 write!(f, "firmware is {firmware}")?;
                 uuid.iter().try_for_each(|uuid| write!(f, ", uuid {uuid}"))
+            }
+            Self::Hardware { changes } => write!(f, "hardware: {}", changes.join("; ")),
+            Self::Certified { fingerprint, expires } => {
+                let digest = fingerprint.to_string();
+                write!(f, "has certificate {} until {expires}", digest.get(..16).unwrap_or(&digest))
+            }
+            Self::Refused { ip, reason } => write!(f, "refused {ip}: {reason}"),
+            Self::Ordered { order } => write!(f, "ordered: {order}"),
+            Self::InstallRuleSet { disk, allow_wipe } => {
+                let disk = disk.as_deref().unwrap_or("as its image says");
+                let wipe = if *allow_wipe { "; what is on it may be overwritten" } else { "" };
+                write!(f, "install disk: {disk}{wipe}")
+            }
+            Self::Installing { image } => write!(f, "installs {image}"),
+            Self::Installed { image, disk, bytes, elapsed_ms } => {
+                write!(
+                    f,
+                    "{image} is on disk {disk}, verified: {bytes} bytes fetched, {}",
+                    seconds(*elapsed_ms)
+                )
+            }
+            Self::Erased { certificate } => {
+                let text = |key| certificate.get(key).and_then(serde_json::Value::as_str).unwrap_or("?");
+                write!(f, "disk {} erased by {}", text("disk"), text("method"))
+            }
+            Self::Reachable { reachable: true } => f.write_str("its agent is heard again"),
+            Self::Reachable { reachable: false } => f.write_str("its agent is not heard"),
+            Self::Console { app, line } => write!(f, "{app}: {line}"),
+            Self::Invited { as_node, expires } => {
+                f.write_str("a host may enrol")?;
+                as_node.iter().try_for_each(|name| write!(f, " as {name}"))?;
+                write!(f, " until {expires}")
             }
             Self::Started { version } => write!(f, "appliance {version} started"),
             Self::Stopped => f.write_str("appliance stopped"),

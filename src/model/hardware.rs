@@ -49,11 +49,18 @@ pub enum Firmware {
     Uefi,
 }
 
-impl fmt::Display for Firmware {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Firmware {
+    /// `bios` or `uefi`.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Bios => "bios",
             Self::Uefi => "uefi",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }

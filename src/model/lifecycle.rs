@@ -99,6 +99,16 @@ pub enum Signal {
     Approve,
     /// It was handed the boot script of its pinned image.
     BootImage,
+    /// Its agent begins to write its image to its disk.
+    Install,
+    /// What its agent wrote has been verified on the disk; it restarts.
+    Installed,
+    /// It gives up its work, since an operator ordered something that needs it.
+    Drain,
+    /// It has given up its work, and restarts.
+    Restart,
+    /// A host that was installed by others has enrolled.
+    Adopt,
     /// Its system came up and reports that it is being configured.
     ReportConfiguring,
     /// It reports that it runs what it should.
@@ -118,6 +128,11 @@ impl Signal {
         match self {
             Self::Approve => "be approved",
             Self::BootImage => "boot its image",
+            Self::Install => "be installed",
+            Self::Installed => "have been installed",
+            Self::Drain => "be drained",
+            Self::Restart => "be restarted",
+            Self::Adopt => "be adopted",
             Self::ReportConfiguring => "report 'configuring'",
             Self::ReportReady => "report 'ready'",
             Self::Fail(_) => "fail",
@@ -174,7 +189,8 @@ pub fn step(state: &State, signal: &Signal) -> Result<(State, Vec<Effect>), Refu
         (_, G::Approve) => refused("; it is approved already"),
 
         (S::Retiring, G::Wiped) => Ok((S::Retired, vec![ReleaseAddresses, ForgetSecrets])),
-        (_, G::Wiped) => refused("; retire it first"),
+        (S::Reloading, G::Wiped) => Ok((S::Enrolled, vec![])),
+        (_, G::Wiped) => refused("; order it with `node wipe` or `node retire` first"),
         // A node that never was trusted holds nothing to wipe.
         (S::Discovered | S::Enrolled, G::Retire) => Ok((S::Retired, vec![ReleaseAddresses, ForgetSecrets])),
         (S::Retiring, G::Retire) => Ok((S::Retiring, vec![])),
@@ -198,6 +214,22 @@ pub fn step(state: &State, signal: &Signal) -> Result<(State, Vec<Effect>), Refu
         (S::Failed { from, .. }, G::BootImage) if !from.is_trusted() => refused("; approve it first"),
         // A power cycle may come at any time, so every trusted state can boot again.
         (_, G::BootImage) => Ok((S::Booting, vec![])),
+
+        (S::Discovered | S::Retiring, G::Install | G::Installed | G::Drain | G::Restart) => {
+            refused("; approve it first")
+        }
+        (S::Failed { from, .. }, G::Install | G::Installed | G::Drain | G::Restart) if !from.is_trusted() => {
+            refused("; approve it first")
+        }
+        (_, G::Install) => Ok((S::Installing, vec![])),
+        (S::Installing | S::Failed { .. }, G::Installed) => Ok((S::Booting, vec![])),
+        (_, G::Installed) => refused("; nothing is being installed on it"),
+        (S::Ready | S::Draining, G::Drain) => Ok((S::Draining, vec![])),
+        // There is no work on it that could be given up.
+        (_, G::Drain | G::Restart) => Ok((S::Reloading, vec![])),
+
+        (S::Discovered | S::Enrolled, G::Adopt) => Ok((S::Ready, vec![ReserveAddresses])),
+        (_, G::Adopt) => refused("; it is known already and boots over the network"),
 
         (S::Booting | S::Installing | S::Configuring | S::Reloading, G::ReportConfiguring) => {
             Ok((S::Configuring, vec![]))
@@ -242,6 +274,34 @@ mod tests {
     }
 
     #[test]
+    fn the_way_of_an_installed_node() {
+        let mut state = State::Enrolled;
+        for (signal, next) in [
+            (Signal::Install, "installing"),
+            (Signal::Fail("power cut".into()), "failed"),
+            (Signal::Install, "installing"),
+            (Signal::Installed, "booting"),
+            (Signal::ReportConfiguring, "configuring"),
+            (Signal::ReportReady, "ready"),
+            (Signal::Drain, "draining"),
+            (Signal::Restart, "reloading"),
+            (Signal::Install, "installing"),
+            (Signal::Installed, "booting"),
+            (Signal::ReportReady, "ready"),
+            (Signal::Drain, "draining"),
+            (Signal::Restart, "reloading"),
+            (Signal::Wiped, "enrolled"),
+        ] {
+            state = step(&state, &signal).unwrap_or_else(|refused| panic!("{refused}")).0;
+            assert_eq!(state.name(), next, "after {signal:?}");
+        }
+        assert_eq!(step(&State::Enrolled, &Signal::Adopt).map(|done| done.0), Ok(State::Ready));
+        for state in [State::Discovered, State::Retiring, failed(State::Discovered)] {
+            assert!(step(&state, &Signal::Install).is_err(), "nobody installs on a node that is {state}");
+        }
+    }
+
+    #[test]
     fn what_is_refused_says_why() {
         let quarantined = State::Quarantined { reason: "other serial".into(), from: Box::new(State::Ready) };
         for (name, state, signal, why) in [
@@ -257,7 +317,7 @@ mod tests {
             ("nobody is ready without a boot", State::Enrolled, Signal::ReportReady, "not handed an image"),
             ("approved twice", State::Ready, Signal::Approve, "approved already"),
             ("a retired node does not boot", State::Retired, Signal::BootImage, "approve it"),
-            ("wiped only when retiring", State::Ready, Signal::Wiped, "retire it first"),
+            ("wiped only when retiring", State::Ready, Signal::Wiped, "order it"),
         ] {
             let refused = step(&state, &signal).expect_err(name);
             assert!(refused.to_string().contains(why), "{name}: {refused}");

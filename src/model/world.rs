@@ -11,8 +11,10 @@ use imbl::{OrdMap, OrdSet};
 
 use super::event::Event;
 use super::group::Group;
-use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName};
+use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
 use super::image::Image;
+use super::inventory::Inventory;
+use super::invitation::Invitation;
 use super::lease::Lease;
 use super::lifecycle::State;
 use super::node::Node;
@@ -38,16 +40,45 @@ pub enum Change {
     PutLease(Lease),
     /// A lease is forgotten.
     DeleteLease(Ipv4Addr),
+    /// What a node is made of was told.
+    PutInventory {
+        /// The node.
+        node: NodeId,
+        /// When.
+        at: Timestamp,
+        /// What it told.
+        inventory: Arc<Inventory>,
+    },
+    /// What a node told then is forgotten.
+    DeleteInventory {
+        /// The node.
+        node: NodeId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A host may enrol by itself.
+    PutInvitation(Invitation),
+    /// It has, or may no longer.
+    DeleteInvitation(Sha256Digest),
     /// Something happened.
     Append(Event),
 }
 
-/// Every record of the appliance but its past events.
+/// What a node told of what it is made of.
+#[derive(Debug, Clone)]
+struct Told {
+    last: Arc<Inventory>,
+    /// Oldest first.
+    moments: Vec<Timestamp>,
+}
+
+/// Every record of the appliance but its past events and inventories.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     nodes: OrdMap<NodeId, Arc<Node>>,
     by_mac: OrdMap<MacAddr, NodeId>,
     by_name: OrdMap<NodeName, NodeId>,
+    by_certificate: OrdMap<Sha256Digest, NodeId>,
     /// Nodes that nobody approved.
     strangers: OrdSet<NodeId>,
     groups: OrdMap<GroupName, Arc<Group>>,
@@ -56,6 +87,10 @@ pub struct World {
     leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
     /// Leases that nobody has a lasting right to, by when they run out.
     expiring: OrdSet<(Timestamp, Ipv4Addr)>,
+    /// What nodes told last, and when they told anything.
+    inventories: OrdMap<NodeId, Told>,
+    /// By the digest of their tokens.
+    invitations: OrdMap<Sha256Digest, Invitation>,
     /// The sequence number of the next event.
     next_seq: u64,
 }
@@ -74,6 +109,11 @@ impl World {
     /// The node of this name.
     pub fn node_named(&self, name: &NodeName) -> Option<&Node> {
         self.by_name.get(name).and_then(|id| self.node(*id))
+    }
+
+    /// The node that this certificate speaks for.
+    pub fn node_certified(&self, fingerprint: Sha256Digest) -> Option<&Node> {
+        self.by_certificate.get(&fingerprint).and_then(|id| self.node(*id))
     }
 
     /// The node that holds this address.
@@ -151,6 +191,26 @@ impl World {
         self.expiring.range(..=(now, Ipv4Addr::BROADCAST)).filter_map(|(_, ip)| self.lease(*ip))
     }
 
+    /// What a node is made of, as it told last.
+    pub fn inventory(&self, node: NodeId) -> Option<&Inventory> {
+        self.inventories.get(&node).map(|told| told.last.as_ref())
+    }
+
+    /// When a node told what it is made of, as far as that is kept, oldest first.
+    pub fn inventory_moments(&self, node: NodeId) -> &[Timestamp] {
+        self.inventories.get(&node).map_or(&[], |told| told.moments.as_slice())
+    }
+
+    /// The invitation whose token has this digest.
+    pub fn invitation(&self, token: Sha256Digest) -> Option<&Invitation> {
+        self.invitations.get(&token)
+    }
+
+    /// All invitations.
+    pub fn invitations(&self) -> impl Iterator<Item = &Invitation> {
+        self.invitations.values()
+    }
+
     /// The sequence number that the next event gets; the first is 1, so that "after 0" means all.
     pub fn next_seq(&self) -> u64 {
         self.next_seq.max(1)
@@ -165,6 +225,9 @@ impl World {
                     self.by_mac.insert(*mac, node.id);
                 }
                 self.by_name.insert(node.name.clone(), node.id);
+                for certificate in &node.certificates {
+                    self.by_certificate.insert(certificate.fingerprint, node.id);
+                }
                 if node.state == State::Discovered {
                     self.strangers.insert(node.id);
                 }
@@ -173,6 +236,7 @@ impl World {
             Change::DeleteNode(id) => {
                 self.unindex_node(*id);
                 self.nodes.remove(id);
+                self.inventories.remove(id);
             }
             Change::PutGroup(group) => {
                 self.groups.insert(group.name.clone(), Arc::new(group.clone()));
@@ -198,6 +262,25 @@ impl World {
                 self.unindex_lease(*ip);
                 self.leases.remove(ip);
             }
+            Change::PutInventory { node, at, inventory } => {
+                let mut moments =
+                    self.inventories.get(node).map_or_else(Vec::new, |told| told.moments.clone());
+                moments.retain(|moment| moment != at);
+                moments.push(*at);
+                self.inventories.insert(*node, Told { last: Arc::clone(inventory), moments });
+            }
+            Change::DeleteInventory { node, at } => {
+                if let Some(mut told) = self.inventories.get(node).cloned() {
+                    told.moments.retain(|moment| moment != at);
+                    self.inventories.insert(*node, told);
+                }
+            }
+            Change::PutInvitation(invitation) => {
+                self.invitations.insert(invitation.token, invitation.clone());
+            }
+            Change::DeleteInvitation(token) => {
+                self.invitations.remove(token);
+            }
             Change::Append(event) => self.next_seq = self.next_seq.max(event.seq.saturating_add(1)),
         }
     }
@@ -208,6 +291,9 @@ impl World {
                 self.by_mac.remove(mac);
             }
             self.by_name.remove(&old.name);
+            for certificate in &old.certificates {
+                self.by_certificate.remove(&certificate.fingerprint);
+            }
             self.strangers.remove(&id);
         }
     }

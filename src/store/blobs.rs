@@ -100,6 +100,19 @@ impl Blobs {
         }
     }
 
+    /// The bytes of a file that is known to be small.
+    ///
+    /// # Errors
+    /// When there is no such file, or it cannot be read.
+    pub async fn read(&self, digest: Sha256Digest) -> Result<Vec<u8>, BlobError> {
+        let path = self.path(digest);
+        match fs::read(&path).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlobError::Missing(digest)),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
     /// Reads the artifact again and compares.
     pub async fn verify(&self, digest: Sha256Digest) -> Result<u64, BlobError> {
         let path = self.path(digest);

@@ -3,11 +3,13 @@
 //! One tree, so that a batch over several tables is atomic. JSON, so that a record can gain a field without a
 //! migration and a person can read a broken one; encoding takes about a microsecond, a commit a hundred.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
-use crate::model::{Change, Event, NodeId};
+use crate::model::{Change, Event, NodeId, Timestamp};
 
 /// The newest schema this build writes, and reads.
 pub const SCHEMA: u32 = 1;
@@ -18,6 +20,9 @@ const NODE: u8 = b'n';
 const GROUP: u8 = b'g';
 const IMAGE: u8 = b'i';
 const LEASE: u8 = b'l';
+const INVITATION: u8 = b'v';
+/// The table of what nodes are made of, by node, then moment.
+pub const INVENTORY: u8 = b'h';
 /// The table of events, by sequence number.
 pub const EVENT: u8 = b'e';
 /// The index of events by node, then sequence number.
@@ -44,6 +49,21 @@ pub fn timeline_key(node: NodeId, seq: u64) -> Vec<u8> {
     id[..8].copy_from_slice(&node.0.to_be_bytes());
     id[8..].copy_from_slice(&seq.to_be_bytes());
     key(TIMELINE, &id)
+}
+
+/// Where what a node told then lies.
+pub fn inventory_key(node: NodeId, at: Timestamp) -> Vec<u8> {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&node.0.to_be_bytes());
+    id[8..].copy_from_slice(&at.0.to_be_bytes());
+    key(INVENTORY, &id)
+}
+
+/// The node and the moment of an inventory's key.
+fn inventory_of(key: &[u8]) -> Option<(NodeId, Timestamp)> {
+    let (node, at) = key.get(1..)?.split_first_chunk::<8>()?;
+    let at: [u8; 8] = at.try_into().ok()?;
+    Some((NodeId(u64::from_be_bytes(*node)), Timestamp(u64::from_be_bytes(at))))
 }
 
 /// The sequence number at the end of an event's or timeline's key.
@@ -75,6 +95,12 @@ pub fn writes(change: &Change) -> Result<Vec<Write>, StoreError> {
         Change::DeleteImage(image) => vec![(key(IMAGE, image.to_string().as_bytes()), None)],
         Change::PutLease(lease) => put(key(LEASE, &lease.ip.octets()), encode(lease)?),
         Change::DeleteLease(ip) => vec![(key(LEASE, &ip.octets()), None)],
+        Change::PutInventory { node, at, inventory } => {
+            put(inventory_key(*node, *at), encode(inventory.as_ref())?)
+        }
+        Change::DeleteInventory { node, at } => vec![(inventory_key(*node, *at), None)],
+        Change::PutInvitation(invitation) => put(key(INVITATION, &invitation.token.0), encode(invitation)?),
+        Change::DeleteInvitation(token) => vec![(key(INVITATION, &token.0), None)],
         Change::Append(event) => {
             let mut writes = put(event_key(event.seq), encode(event)?);
             writes.extend(event.node.map(|node| (timeline_key(node, event.seq), Some(Vec::new()))));
@@ -90,6 +116,13 @@ pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Change>, StoreError> {
         Some(&GROUP) => Some(Change::PutGroup(decode(key, value)?)),
         Some(&IMAGE) => Some(Change::PutImage(decode(key, value)?)),
         Some(&LEASE) => Some(Change::PutLease(decode(key, value)?)),
+        Some(&INVENTORY) => match inventory_of(key) {
+            Some((node, at)) => {
+                Some(Change::PutInventory { node, at, inventory: Arc::new(decode(key, value)?) })
+            }
+            None => None,
+        },
+        Some(&INVITATION) => Some(Change::PutInvitation(decode(key, value)?)),
         _ => None,
     })
 }

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::codec::{self, SCHEMA, SCHEMA_KEY};
 use super::{EventQuery, StoreError};
-use crate::model::{Change, Event, World};
+use crate::model::inventory::Inventory;
+use crate::model::{Change, Event, NodeId, Timestamp, World};
 
 /// Events kept; the oldest go first.
 const EVENTS_KEPT: u64 = 1_000_000;
@@ -237,6 +238,16 @@ impl Reader {
             }
         }
         Ok(events)
+    }
+
+    /// What a node told then of what it is made of.
+    pub fn inventory(&self, node: NodeId, at: Timestamp) -> Result<Option<Inventory>, StoreError> {
+        let key = codec::inventory_key(node, at);
+        let mut turn = take(&self.turn);
+        *turn = true;
+        let value = self.db.get(&key).map_err(|error| database(&error))?;
+        drop(turn);
+        value.map(|value| codec::decode(&key, &value)).transpose()
     }
 }
 

@@ -21,7 +21,8 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::model::{Event, NodeId, World};
+use crate::model::inventory::Inventory;
+use crate::model::{Event, NodeId, Timestamp, World};
 use engine::Engine;
 pub use writer::Tx;
 
@@ -162,6 +163,14 @@ impl Store {
     /// When the database cannot be read.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
         self.reader.events(query, self.view().next_seq())
+    }
+
+    /// What a node told then of what it is made of.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn inventory(&self, node: NodeId, at: Timestamp) -> Result<Option<Inventory>, StoreError> {
+        self.reader.inventory(node, at)
     }
 
     /// Every event from now on, as it becomes durable.

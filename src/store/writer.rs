@@ -8,10 +8,14 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::StoreError;
 use super::engine::Engine;
-use crate::model::{Change, Event, EventKind, Node, Timestamp, World};
+use crate::model::inventory::Inventory;
+use crate::model::{Change, Event, EventKind, Node, NodeId, Timestamp, World};
 
 /// Transactions that are made durable together at most.
 const GROUP: usize = 512;
+
+/// Inventories that are kept of each node.
+const INVENTORIES: usize = 4;
 
 /// One transaction: runs on a [`Tx`], says whether to keep what it did, and how to answer.
 pub type Job = Box<dyn FnOnce(&mut Tx) -> Outcome + Send>;
@@ -45,6 +49,18 @@ impl Tx {
     pub fn put(&mut self, change: Change) {
         self.world.apply(&change);
         self.changes.push(change);
+    }
+
+    /// Keeps what a node is made of; of the past, the last few.
+    pub fn put_inventory(&mut self, node: NodeId, at: Timestamp, inventory: Inventory) {
+        let moments = self.world.inventory_moments(node);
+        let too_many = moments.len().saturating_sub(INVENTORIES - 1);
+        let old: Vec<Timestamp> =
+            moments.iter().copied().filter(|moment| *moment != at).take(too_many).collect();
+        for at in old {
+            self.put(Change::DeleteInventory { node, at });
+        }
+        self.put(Change::PutInventory { node, at, inventory: Arc::new(inventory) });
     }
 
     /// Writes down what happened, in the same transaction.

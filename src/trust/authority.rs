@@ -59,8 +59,7 @@ impl Authority {
             write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
             write(&certificate_path, certificate.pem().as_bytes(), 0o644)?;
         }
-        let read =
-            |path: &Path| std::fs::read_to_string(path).map_err(|error| failed("read", path, &error));
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| failed("read", path, &error));
         let unusable = |path: &Path| {
             let path = path.to_owned();
             move |error: rcgen::Error| TrustError::File { action: "use", path, cause: error.to_string() }
@@ -102,7 +101,8 @@ impl Authority {
         let request = CertificateSigningRequestParams::from_pem(request)
             .map_err(|error| TrustError::Request(error.to_string()))?;
         let now = moment(now);
-        let mut params = params(&format!("firstlight node {node}"), now - CLOCKS_APART, now + Duration::days(NODE_DAYS));
+        let mut params =
+            params(&format!("firstlight node {node}"), now - CLOCKS_APART, now + Duration::days(NODE_DAYS));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let uri = format!("firstlight:node:{node}");
@@ -126,7 +126,8 @@ impl Authority {
     ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), TrustError> {
         let key = KeyPair::generate()?;
         let now = moment(now);
-        let mut params = params("firstlight appliance", now - CLOCKS_APART, now + Duration::days(SERVER_DAYS));
+        let mut params =
+            params("firstlight appliance", now - CLOCKS_APART, now + Duration::days(SERVER_DAYS));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.subject_alt_names = vec![SanType::DnsName(SERVER_NAME.try_into()?)];
@@ -137,8 +138,7 @@ impl Authority {
 }
 
 fn authority_params(now: OffsetDateTime) -> CertificateParams {
-    let mut params =
-        params("firstlight authority", now - CLOCKS_APART, now + Duration::days(AUTHORITY_DAYS));
+    let mut params = params("firstlight authority", now - CLOCKS_APART, now + Duration::days(AUTHORITY_DAYS));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
@@ -165,8 +165,7 @@ fn moment(at: Timestamp) -> OffsetDateTime {
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustError> {
     let new = path.with_extension("new");
     let store = || -> std::io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;

@@ -10,9 +10,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::{SERVER_NAME, TrustError, provider};
 use crate::model::{Sha256Digest, Timestamp};
@@ -52,7 +50,8 @@ pub fn config(
     credentials: Option<&Credentials>,
     not_before: Timestamp,
 ) -> Result<Arc<ClientConfig>, TrustError> {
-    let clock = Arc::new(Clock { not_before: UnixTime::since_unix_epoch(Duration::from_millis(not_before.0)) });
+    let clock =
+        Arc::new(Clock { not_before: UnixTime::since_unix_epoch(Duration::from_millis(not_before.0)) });
     let verifier = Arc::new(Pinned { authority, provider: provider() });
     let config = ClientConfig::builder_with_details(provider(), clock)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -111,7 +110,8 @@ impl ServerCertVerifier for Pinned {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let authority = intermediates.iter().find(|certificate| Sha256Digest::of(certificate) == self.authority);
+        let authority =
+            intermediates.iter().find(|certificate| Sha256Digest::of(certificate) == self.authority);
         let authority = authority.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;

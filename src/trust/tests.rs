@@ -33,7 +33,8 @@ fn handshake(
 ) -> Result<Option<Sha256Digest>, String> {
     let config = client::config(pin, credentials, Timestamp(0)).map_err(|error| error.to_string())?;
     let mut client = ClientConnection::new(config, client::server_name()).expect("a client");
-    let mut server = ServerConnection::new(server::config(authority, now()).expect("a server")).expect("a server");
+    let mut server =
+        ServerConnection::new(server::config(authority, now()).expect("a server")).expect("a server");
     for _ in 0..8 {
         let mut wire = Vec::new();
         client.write_tls(&mut wire).expect("memory takes it");

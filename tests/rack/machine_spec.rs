@@ -52,6 +52,8 @@ pub struct MachineSpec {
     pub cpus: u32,
     /// The bridge that the card is plugged into; `None` leaves the card out.
     pub bridge: Option<String>,
+    /// Whether the firmware tries the network before the disks; else it does not try it at all.
+    pub network_boot: bool,
     /// The network is tried first, then these, in order.
     pub disks: Vec<Disk>,
     pub direct_boot: Option<DirectBoot>,
@@ -78,6 +80,7 @@ impl MachineSpec {
             memory_mib: 512,
             cpus: 1,
             bridge: Some(BRIDGE.into()),
+            network_boot: true,
             disks: Vec::new(),
             direct_boot: None,
             uefi_ipv6: false,
@@ -133,8 +136,10 @@ impl MachineSpec {
         }
         if let Some(tap) = tap {
             option("-netdev", format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
-            let rom = if self.firmware == Firmware::Uefi { ",romfile=" } else { "" };
-            option("-device", format!("virtio-net-pci,netdev=net0,mac={},bootindex=0{rom}", self.mac));
+            let no_rom = self.firmware == Firmware::Uefi || !self.network_boot;
+            let rom = if no_rom { ",romfile=" } else { "" };
+            let order = if self.network_boot { ",bootindex=0" } else { "" };
+            option("-device", format!("virtio-net-pci,netdev=net0,mac={}{order}{rom}", self.mac));
         }
         for (n, disk) in self.disks.iter().enumerate() {
             match disk {

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent::credentials::FOLDER as AGENT_FOLDER;
 use crate::config::DEFAULT_PATH;
 use crate::model::{GroupName, ImageRef, Subnet};
 
-pub use node::Node;
+pub use node::{Adopt, Node};
 
 /// Where the appliance listens for administrators unless said otherwise.
 const DEFAULT_SERVER: &str = "unix:/run/firstlight/firstlight.sock";
@@ -78,6 +79,9 @@ pub enum Command {
     /// What happened
     #[command(subcommand)]
     Event(Event),
+    /// The agent of an installed host
+    #[command(subcommand)]
+    Agent(Agent),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -88,6 +92,32 @@ pub enum Command {
     Man {
         /// The folder
         dir: Option<PathBuf>,
+    },
+}
+
+/// `firstlight agent`
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// Run it: signs of life to the appliance, and what the appliance orders
+    Run {
+        /// Where its settings and its certificate lie
+        #[arg(long, value_name = "DIR", default_value = AGENT_FOLDER)]
+        dir: PathBuf,
+    },
+    /// Join an appliance with a token of `firstlight node invite`
+    Enrol {
+        /// Where the appliance listens for agents, https://ADDRESS:PORT; the first that answers is used
+        #[arg(long = "server", id = "agent_server", required = true, value_name = "URL")]
+        servers: Vec<String>,
+        /// The token; - reads it from standard input
+        #[arg(long, value_name = "TOKEN")]
+        token: String,
+        /// Where its settings and its certificate will lie
+        #[arg(long, value_name = "DIR", default_value = AGENT_FOLDER)]
+        dir: PathBuf,
+        /// Do not install and start the systemd unit
+        #[arg(long)]
+        no_unit: bool,
     },
 }
 

@@ -1,5 +1,7 @@
 //! `firstlight node …`
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
@@ -32,6 +34,21 @@ pub enum Node {
         /// Only those in this state
         #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
         state: Option<String>,
+        /// Only those that fit, such as 'memory>=64GiB and disk.nvme>0'
+        #[arg(long = "where", value_name = "EXPRESSION")]
+        filter: Option<String>,
+    },
+    /// Show what a node is made of
+    Hardware {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
+    },
+    /// Show what of it is different since the boot before
+    Diff {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
     },
     /// Show all of one node
     Show {
@@ -77,7 +94,85 @@ pub enum Node {
         /// Leave the group
         #[arg(long, group = "change")]
         no_group: bool,
+        /// The disk that its image is installed on, such as 'smallest nvme' or serial=X; '' for what the image says
+        #[arg(long, group = "change", value_name = "RULE")]
+        disk: Option<String>,
+        /// Whether a disk that holds data may be overwritten
+        #[arg(long, group = "change", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        allow_wipe: Option<bool>,
     },
+    /// Restart nodes into what they have, once they have given up their work
+    Reload {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+        nodes: Vec<String>,
+    },
+    /// Install nodes' pinned image again, or a newer one, once they have given up their work
+    #[command(visible_alias = "upgrade")]
+    Install {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+        nodes: Vec<String>,
+    },
+    /// Erase every disk of nodes, and keep them
+    Wipe {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+        nodes: Vec<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Take nodes out of service: erase their disks, free their addresses, forget their secrets
+    Retire {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+        nodes: Vec<String>,
+        /// Leave the disks as they are; for a machine that does not start any more
+        #[arg(long)]
+        no_wipe: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Say what the next boot of nodes is for, once
+    Boot {
+        /// What for; 'usual' takes back what was said, and orders that have not begun
+        #[arg(value_parser = PossibleValuesParser::new(["local", "image", "rescue", "memtest", "usual"]))]
+        what: String,
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(required = true, value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
+        nodes: Vec<String>,
+    },
+    /// Print what a node's firmware, installers and kernels logged
+    Console {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
+        /// At most so many of the newest events are looked at
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+        /// Go on with what comes next
+        #[arg(long, short)]
+        follow: bool,
+        /// Tell the time in UTC, not in this host's time zone
+        #[arg(long)]
+        utc: bool,
+    },
+    /// Make a token with which one host, installed by others, can enrol by itself
+    Invite {
+        /// What the node will be called; its host name unless given
+        #[arg(long)]
+        name: Option<NodeName>,
+        /// The group it will join
+        #[arg(long)]
+        group: Option<GroupName>,
+        /// For how many hours it is good
+        #[arg(long, default_value_t = 1)]
+        hours: u64,
+    },
+    /// Take in hosts that were installed by others, over SSH
+    Adopt(Adopt),
     /// Print what happened to a node, with durations
     Timeline {
         /// Name, MAC, serial, IP or id prefix
@@ -99,6 +194,29 @@ pub enum Node {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
+}
+
+/// `firstlight node adopt`
+#[derive(Debug, clap::Args)]
+pub struct Adopt {
+    /// Their addresses
+    #[arg(required = true, value_name = "HOST", value_parser = NonEmptyStringValueParser::new())]
+    pub hosts: Vec<String>,
+    /// Who to log in as; who is not root needs sudo without a password
+    #[arg(long, default_value = "root")]
+    pub user: String,
+    /// The private key to log in with; ssh's own choice unless given
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The SSH port
+    #[arg(long, default_value_t = 22)]
+    pub port: u16,
+    /// The group that they join
+    #[arg(long)]
+    pub group: Option<GroupName>,
+    /// Where they reach the appliance, https://ADDRESS:PORT; what the appliance says unless given
+    #[arg(long, value_name = "URL")]
+    pub agent_url: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! Does what was asked: [`node`], [`image`] and [`event`] by noun, the short nouns here; [`docs`] prints what needs no
 //! appliance.
 
+mod adopt;
 mod docs;
 mod event;
 mod image;
 mod node;
+mod order;
 
 use std::io::IsTerminal;
 
 use hyper::Method;
 use serde_json::json;
 
+use crate::agent::{AgentError, enrol, service};
+use crate::appliance::RamdiskState;
 use crate::appliance::views::{GroupView, LeaseView, StatusView};
 
-use super::args::{Cli, Command, Group, Lease, Output};
+use super::args::{Agent, Cli, Command, Group, Lease, Output};
 use super::client::{Client, segment};
 use super::show::{self, answer, block, print};
 use super::{CliError, init};
@@ -34,6 +38,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Image(command) => image::image(&client()?, command, context).await,
         Command::Lease(command) => lease(&client()?, command, context).await,
         Command::Event(command) => event::event(&client()?, command, context).await,
+        Command::Agent(command) => agent(command, context).await,
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::man(dir.as_deref()),
     }
@@ -61,6 +66,28 @@ impl Context {
     }
 }
 
+async fn agent(command: Agent, context: Context) -> Result<(), CliError> {
+    let failed = |error: AgentError| CliError::Local(error.to_string());
+    match command {
+        Agent::Run { dir } => service::run(&dir).await.map_err(failed),
+        Agent::Enrol { servers, token, dir, no_unit } => {
+            let token = if token == "-" {
+                let mut text = String::new();
+                std::io::stdin()
+                    .read_line(&mut text)
+                    .map_err(|error| CliError::Local(format!("cannot read the token: {error}")))?;
+                text
+            } else {
+                token
+            };
+            let node = enrol::enrol(&dir, &servers, &token).await.map_err(failed)?;
+            let started = !no_unit && enrol::start_unit().await.map_err(failed)?;
+            let how = if started { "its agent runs" } else { "start its agent with: firstlight agent run" };
+            context.done(&format!("enrolled as {node}; {how}"))
+        }
+    }
+}
+
 async fn status(client: &Client, context: Context) -> Result<(), CliError> {
     let status: StatusView = client.get("/status").await?;
     answer(context.output, &status, |status| {
@@ -69,6 +96,16 @@ async fn status(client: &Client, context: Context) -> Result<(), CliError> {
             ("started", status.started.to_string()),
             ("networks", status.networks.join(", ")),
             ("nodes", status.nodes.to_string()),
+            ("authority", status.authority.to_string()),
+            (
+                "ramdisk",
+                match &status.ramdisk {
+                    RamdiskState::None => "none is configured; see [ramdisk]".into(),
+                    RamdiskState::Building => "is being built".into(),
+                    RamdiskState::Failed { reason } => format!("failed: {reason}"),
+                    RamdiskState::Ready { image } => image.to_string(),
+                },
+            ),
         ])
     })
 }

@@ -3,22 +3,26 @@
 use hyper::Method;
 use serde_json::json;
 
-use crate::appliance::NodeChange;
-use crate::appliance::views::{EventView, NodeView};
+use crate::appliance::views::{EventView, HardwareView, NodeView};
+use crate::appliance::{Invite, Invited, NodeChange};
 use crate::boot::Explanation;
+use crate::model::{EventKind, Order};
 
 use super::super::CliError;
 use super::super::args::{Node, Output};
-use super::super::client::{Client, ClientError, segment};
+use super::super::client::{Client, segment};
 use super::super::show::{self, answer, block, json_line, or_dash, print};
 use super::super::timeline::{Clock, Timeline};
-use super::Context;
 use super::event::follow;
+use super::order::{boot, each, order, retire, sure};
+use super::{Context, adopt};
 
 pub async fn node(client: &Client, command: Node, context: Context) -> Result<(), CliError> {
     match command {
-        Node::List { group, state } => {
-            let mut nodes: Vec<NodeView> = client.get("/nodes").await?;
+        Node::List { group, state, filter } => {
+            let path =
+                filter.map_or_else(|| "/nodes".into(), |filter| format!("/nodes?where={}", segment(filter)));
+            let mut nodes: Vec<NodeView> = client.get(&path).await?;
             nodes.retain(|view| group.is_none() || view.node.group == group);
             nodes.retain(|view| state.as_deref().is_none_or(|state| view.node.state.name() == state));
             answer(context.output, &nodes, |nodes| show::nodes(nodes))
@@ -56,8 +60,8 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
             })
             .await
         }
-        Node::Set { node, name, group, no_group } => {
-            let change = NodeChange { name, group, no_group };
+        Node::Set { node, name, group, no_group, disk, allow_wipe } => {
+            let change = NodeChange { name, group, no_group, disk, allow_wipe };
             let path = format!("/nodes/{}", segment(node));
             let view: NodeView = client.call(Method::PATCH, &path, &change).await?;
             let (name, group) = (view.node.name, view.node.group);
@@ -66,8 +70,36 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
                 None => context.done(&format!("{name} is in no group")),
             }
         }
+        Node::Hardware { node } => {
+            let told: HardwareView = client.get(&format!("/nodes/{}/hardware", segment(node))).await?;
+            answer(context.output, &told, show::hardware)
+        }
+        Node::Diff { node } => {
+            let told: HardwareView = client.get(&format!("/nodes/{}/hardware", segment(node))).await?;
+            answer(context.output, &told, show::diff)
+        }
+        Node::Reload { nodes } => order(client, &nodes, Order::Reload, context).await,
+        Node::Install { nodes } => order(client, &nodes, Order::Install, context).await,
+        Node::Wipe { nodes, yes } => {
+            sure(yes, "erases every disk of", &nodes)?;
+            order(client, &nodes, Order::Wipe, context).await
+        }
+        Node::Retire { nodes, no_wipe, yes } => {
+            sure(yes, if no_wipe { "forgets" } else { "erases every disk of, and forgets," }, &nodes)?;
+            retire(client, &nodes, !no_wipe, context).await
+        }
+        Node::Boot { what, nodes } => boot(client, &nodes, what.parse().ok(), context).await,
+        Node::Console { node, limit, follow, utc } => {
+            timeline(client, &node, Wanted { limit, follow, utc, console: true }, context).await
+        }
+        Node::Invite { name, group, hours } => {
+            let invite = Invite { name, group, seconds: Some(hours.saturating_mul(3600)) };
+            let invited: Invited = client.call(Method::POST, "/invitations", &invite).await?;
+            answer(context.output, &invited, show::invited)
+        }
+        Node::Adopt(wanted) => adopt::adopt(client, &wanted, context).await,
         Node::Timeline { node, limit, follow, utc } => {
-            timeline(client, &node, Wanted { limit, follow, utc }, context).await
+            timeline(client, &node, Wanted { limit, follow, utc, console: false }, context).await
         }
         Node::Explain { node } => {
             let told: Explanation = client.get(&format!("/nodes/{}/explain", segment(node))).await?;
@@ -83,18 +115,6 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
     }
 }
 
-/// Does it to each node. Who is refused does not keep the others from it; all refusals are told at the end.
-async fn each(nodes: &[String], act: impl AsyncFn(&str) -> Result<(), CliError>) -> Result<(), CliError> {
-    let mut refused = Vec::new();
-    for node in nodes {
-        match act(node).await {
-            Err(CliError::Client(error @ ClientError::Refused(_))) => refused.push(error),
-            done => done?,
-        }
-    }
-    if refused.is_empty() { Ok(()) } else { Err(CliError::Several(refused)) }
-}
-
 /// The nodes that nobody has approved.
 async fn waiting(client: &Client) -> Result<Vec<String>, CliError> {
     let nodes: Vec<NodeView> = client.get("/nodes").await?;
@@ -108,13 +128,23 @@ struct Wanted {
     limit: usize,
     follow: bool,
     utc: bool,
+    /// Only what firmware, installers and kernels logged.
+    console: bool,
+}
+
+impl Wanted {
+    fn fits(self, event: &EventView) -> bool {
+        !self.console || matches!(event.event.kind, EventKind::Console { .. })
+    }
 }
 
 async fn timeline(client: &Client, node: &str, wanted: Wanted, context: Context) -> Result<(), CliError> {
     // The node may be renamed while it is followed; its id stays.
     let id = client.get::<NodeView>(&format!("/nodes/{}", segment(node))).await?.node.id;
     let path = format!("/nodes/{id}/events?limit={}", wanted.limit);
-    let past: Vec<EventView> = client.get(&path).await?;
+    let mut past: Vec<EventView> = client.get(&path).await?;
+    let last = past.last().map(|event| event.event.seq);
+    past.retain(|event| wanted.fits(event));
     let mut timeline = Timeline::new(Clock::new(wanted.utc), context.colour);
     if !wanted.follow {
         return answer(context.output, &past, |past| timeline.whole(past, node));
@@ -128,7 +158,10 @@ async fn timeline(client: &Client, node: &str, wanted: Wanted, context: Context)
         Output::Yaml => answer(Output::Yaml, &[event], |_| String::new()),
     };
     past.iter().try_for_each(&mut show)?;
-    let after = past.last().map_or_else(|| "&limit=0".into(), |last| format!("&after={}", last.event.seq));
+    let after = last.map_or_else(|| "&limit=0".into(), |last| format!("&after={last}"));
     let path = format!("/events?follow=true{after}");
-    follow(client, &path, |event| if event.event.node == Some(id) { show(&event) } else { Ok(()) }).await
+    follow(client, &path, |event| {
+        if event.event.node == Some(id) && wanted.fits(&event) { show(&event) } else { Ok(()) }
+    })
+    .await
 }

@@ -93,6 +93,8 @@ async fn status(State(api): State<Api>, _: Admin) -> Json<StatusView> {
         started: api.started,
         networks: api.appliance.config.networks.iter().map(|network| network.subnet.to_string()).collect(),
         nodes: api.appliance.view().node_count(),
+        authority: api.appliance.authority.fingerprint(),
+        ramdisk: api.appliance.ramdisk().as_ref().clone(),
     })
 }
 

@@ -6,10 +6,11 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use crate::appliance::views::{EventView, NodeView, event_view};
-use crate::appliance::{AppError, NodeChange};
+use crate::appliance::views::{EventView, HardwareView, NodeView, event_view};
+use crate::appliance::{AppError, BootOnce, Invite, Invited, NodeChange, node_fields};
 use crate::boot::Explanation;
-use crate::model::{ImageRef, Selector};
+use crate::model::filter::Filter;
+use crate::model::{ImageRef, Order, Selector};
 
 use super::super::answer::json;
 use super::events::Window;
@@ -23,6 +24,11 @@ pub fn routes() -> Router<Api> {
         .route("/nodes/{node}/pin", put(pin).delete(unpin))
         .route("/nodes/{node}/events", get(events))
         .route("/nodes/{node}/explain", get(explain))
+        .route("/nodes/{node}/hardware", get(hardware))
+        .route("/nodes/{node}/order", post(order))
+        .route("/nodes/{node}/retire", post(retire))
+        .route("/nodes/{node}/boot", post(boot))
+        .route("/invitations", post(invite))
 }
 
 /// The body of a pin.
@@ -33,8 +39,79 @@ pub struct Pin {
     pub image: ImageRef,
 }
 
-async fn list(State(api): State<Api>, _: Admin) -> Json<Vec<NodeView>> {
-    Json(api.appliance.nodes())
+/// Which nodes are wanted.
+#[derive(Deserialize)]
+struct Which {
+    /// In the words of `node list --where`.
+    #[serde(rename = "where")]
+    filter: Option<String>,
+}
+
+async fn list(
+    State(api): State<Api>,
+    _: Admin,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<NodeView>>, AppError> {
+    let filter = which.filter.map(|text| Filter::parse(&text, &node_fields())).transpose();
+    let filter = filter.map_err(|error| AppError::Invalid(error.to_string()))?;
+    Ok(Json(api.appliance.nodes(filter.as_ref())))
+}
+
+async fn hardware(
+    State(api): State<Api>,
+    _: Admin,
+    Path(node): Path<String>,
+) -> Result<Json<HardwareView>, AppError> {
+    Ok(Json(api.appliance.hardware(&Selector::new(node))?))
+}
+
+/// The body of an order.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenOrder {
+    order: Order,
+}
+
+async fn order(
+    State(api): State<Api>,
+    Admin(actor): Admin,
+    Path(node): Path<String>,
+    body: Body,
+) -> Result<Json<NodeView>, AppError> {
+    let given: GivenOrder = json(body).await?;
+    Ok(Json(api.appliance.order(Selector::new(node), given.order, actor).await?))
+}
+
+/// The body of a retirement.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retirement {
+    wipe: bool,
+}
+
+async fn retire(
+    State(api): State<Api>,
+    Admin(actor): Admin,
+    Path(node): Path<String>,
+    body: Body,
+) -> Result<Json<NodeView>, AppError> {
+    let retirement: Retirement = json(body).await?;
+    Ok(Json(api.appliance.retire(Selector::new(node), retirement.wipe, actor).await?))
+}
+
+async fn boot(
+    State(api): State<Api>,
+    Admin(actor): Admin,
+    Path(node): Path<String>,
+    body: Body,
+) -> Result<Json<NodeView>, AppError> {
+    let once: BootOnce = json(body).await?;
+    Ok(Json(api.appliance.boot_once(Selector::new(node), once, actor).await?))
+}
+
+async fn invite(State(api): State<Api>, Admin(actor): Admin, body: Body) -> Result<Json<Invited>, AppError> {
+    let invite: Invite = json(body).await?;
+    Ok(Json(api.appliance.invite(invite, actor).await?))
 }
 
 async fn show(

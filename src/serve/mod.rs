@@ -1,9 +1,12 @@
 //! `firstlight serve`: puts the appliance together, starts its services and stops them.
 
+mod ramdisk;
+
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use thiserror::Error;
@@ -23,11 +26,15 @@ use crate::model::{DhcpMode, EventKind};
 use crate::ndp::{Advertiser, NdpError};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Store, StoreError};
+use crate::syslog::{Limits, Line, Receiver, Sink};
 use crate::tftp::{BootFileError, BootFiles, TftpError};
-use crate::{dhcp, http, tftp};
+use crate::trust::{Authority, TrustError};
+use crate::{dhcp, http, tftp, trust};
 
 /// Longest that an override may be, bytes.
 const OVERRIDE_BYTES: u64 = 1 << 20;
+/// How often nodes that do not come further are looked for.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// Why the appliance cannot serve, or had to stop.
 #[derive(Debug, Error)]
@@ -64,6 +71,9 @@ pub enum ServeError {
     /// HTTP cannot be served.
     #[error(transparent)]
     Http(#[from] ListenError),
+    /// The authority cannot be opened.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The state cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,6 +97,8 @@ struct Bound {
     ndp: Vec<Advertiser>,
     tftp: Vec<tftp::Server>,
     http: Vec<Listener>,
+    agents: Vec<Listener>,
+    syslog: Vec<Receiver>,
     admin: Listener,
 }
 
@@ -105,14 +117,19 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .map_err(|cause| ServeError::Override { path: config.state_dir.clone(), cause })?;
     let store = Store::open(&config.state_dir)?;
     let blobs = Blobs::open(&config.state_dir).await?;
-    let appliance = Arc::new(Appliance::new(Arc::clone(&config), firmware, scripts, store, blobs));
+    let authority = Authority::open(&config.state_dir.join("ca"))?;
+    let appliance = Appliance::new(Arc::clone(&config), firmware, scripts, store, blobs, authority);
+    let appliance = Arc::new(appliance);
 
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
     let bound = bind(&config, &interfaces, &files, &appliance).await?;
     appliance.record(EventKind::Started { version: env!("CARGO_PKG_VERSION").into() }).await?;
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let services = start(bound, &appliance, &files, &stopped);
+    if let Some(wanted) = config.ramdisk.clone() {
+        tokio::spawn(ramdisk::provide(Arc::clone(&appliance), wanted));
+    }
     for interface in &interfaces {
         tracing::info!(interface = %interface.name, address = %interface.address, port = config.http_port, "serving");
     }
@@ -158,7 +175,9 @@ async fn bind(
     files: &Arc<BootFiles>,
     appliance: &Arc<Appliance>,
 ) -> Result<Bound, ServeError> {
-    let (mut dhcp, mut ndp, mut tftp, mut http) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut dhcp, mut ndp, mut tftp) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut http, mut agents, mut syslog) = (Vec::new(), Vec::new(), Vec::new());
+    let tls = trust::server::config(&appliance.authority, now())?;
     for interface in interfaces {
         let serves_dhcp = config.networks.iter().any(|network| {
             network.interface.as_deref() == Some(&interface.name) && network.dhcp == DhcpMode::Full
@@ -174,9 +193,17 @@ async fn bind(
         let address = interface.address;
         tftp.push(tftp::Server::bind(address, tftp::PORT, Arc::clone(files), Arc::clone(appliance)).await?);
         http.push(Listener::tcp(SocketAddr::from((address, config.http_port))).await?);
+        if config.syslog_port != 0 {
+            match Receiver::bind(SocketAddrV4::new(address, config.syslog_port), Limits::default()).await {
+                Ok(receiver) => syslog.push(receiver),
+                // Machines boot all the same; what they log is missing.
+                Err(error) => tracing::warn!(%error, "logs of nodes are not received"),
+            }
+        }
+        agents.push(Listener::tls(SocketAddr::from((address, config.tls_port)), Arc::clone(&tls)).await?);
     }
     let admin = Listener::unix(&config.socket).await?;
-    Ok(Bound { dhcp, ndp, tftp, http, admin })
+    Ok(Bound { dhcp, ndp, tftp, http, agents, syslog, admin })
 }
 
 /// Starts a task for each of what was bound.
@@ -200,9 +227,44 @@ fn start(
     for listener in bound.http {
         services.spawn(listener.serve(plane.clone(), stopped.clone()));
     }
+    let router = http::agent::router(Arc::clone(appliance));
+    for listener in bound.agents {
+        services.spawn(listener.serve(router.clone(), stopped.clone()));
+    }
+    for receiver in bound.syslog {
+        services.spawn(receiver.run(Lines(Arc::clone(appliance)), stopped.clone()));
+    }
+    services.spawn(watch(Arc::clone(appliance), stopped.clone()));
     let api = http::api::router(Arc::clone(appliance), now());
     services.spawn(bound.admin.serve(api, stopped.clone()));
     services
+}
+
+/// Puts what nodes log on their timelines.
+struct Lines(Arc<Appliance>);
+
+impl Sink for Lines {
+    async fn line(&self, from: Ipv4Addr, line: Line) {
+        let app = line.app.unwrap_or_else(|| "syslog".into());
+        if let Err(error) = self.0.note_line(from, app, line.message).await {
+            tracing::warn!(%from, %error, "a line is not on the timeline");
+        }
+    }
+}
+
+/// Looks after nodes that do not come further.
+async fn watch(appliance: Arc<Appliance>, mut stopped: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(WATCH);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        if let Err(error) = appliance.watch().await {
+            tracing::error!(%error, "nodes that do not come further were not looked for");
+        }
+    }
 }
 
 /// The operator's files with this ending in `folder`: name and text. No folder, no files.

@@ -1,0 +1,141 @@
+//! What agents say and ask, over TLS: `/agent/v2`. Who comes with a certificate of the appliance's authority speaks for the
+//! node that it was given to; who comes with none shows the token of its boot, or of an invitation.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use axum::{Json, Router};
+
+use crate::appliance::{
+    AppError, Appliance, Caller, CheckIn, Enrol, EnrolStep, Hello, HostEnrol, InstallReport, Orders,
+};
+use crate::model::Sha256Digest;
+
+use super::answer::json_of;
+use super::listen::{Ends, ShownCertificate};
+use super::plane::bearer;
+
+/// Longest inventory, bytes: a large server has a few hundred PCI functions of a hundred bytes each.
+const INVENTORY_BYTES: usize = 1 << 20;
+/// Longest of everything else, bytes.
+const BODY_BYTES: usize = 64 << 10;
+
+type Shared = State<Arc<Appliance>>;
+
+/// The router of the agents' listener.
+pub fn router(appliance: Arc<Appliance>) -> Router {
+    Router::new()
+        .route("/agent/v2/hello", post(hello))
+        .route("/agent/v2/enrol", post(enrol))
+        .route("/agent/v2/enrol-host", post(enrol_host))
+        .route("/agent/v2/renew", post(renew))
+        .route("/agent/v2/check-in", post(check_in))
+        .route("/agent/v2/installed", post(installed))
+        .route("/agent/v2/wiped", post(wiped))
+        .fallback(async || {
+            AppError::NotFound("there is nothing here; is the agent newer than the appliance?".into())
+        })
+        .layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .with_state(appliance)
+}
+
+/// Who speaks: the certificate counts when there is one.
+fn caller(ends: Ends, shown: ShownCertificate, headers: &HeaderMap) -> Result<Caller, AppError> {
+    let ip = ends.peer;
+    match shown.0 {
+        Some(fingerprint) => Ok(Caller::Certificate { fingerprint, ip }),
+        None => Ok(Caller::Token { token: token(headers)?, ip }),
+    }
+}
+
+fn token(headers: &HeaderMap) -> Result<Sha256Digest, AppError> {
+    Ok(Sha256Digest::of(bearer(headers)?.as_bytes()))
+}
+
+async fn hello(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    Extension(shown): Extension<ShownCertificate>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, AppError> {
+    let caller = caller(ends, shown, &headers)?;
+    let hello: Hello = json_of(body, INVENTORY_BYTES).await?;
+    appliance.hello(caller, hello).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn enrol(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EnrolStep>, AppError> {
+    let token = token(&headers)?;
+    let enrol: Enrol = json_of(body, BODY_BYTES).await?;
+    Ok(Json(appliance.enrol(token, ends.peer, enrol).await?))
+}
+
+async fn enrol_host(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EnrolStep>, AppError> {
+    let token = token(&headers)?;
+    let host: HostEnrol = json_of(body, INVENTORY_BYTES).await?;
+    Ok(Json(appliance.enrol_host(token, ends.peer, host).await?))
+}
+
+async fn renew(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    Extension(shown): Extension<ShownCertificate>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EnrolStep>, AppError> {
+    let caller = caller(ends, shown, &headers)?;
+    let enrol: Enrol = json_of(body, BODY_BYTES).await?;
+    Ok(Json(appliance.renew(caller, enrol).await?))
+}
+
+async fn check_in(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    Extension(shown): Extension<ShownCertificate>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Orders>, AppError> {
+    let caller = caller(ends, shown, &headers)?;
+    let check_in: CheckIn = json_of(body, BODY_BYTES).await?;
+    Ok(Json(appliance.check_in(caller, check_in).await?))
+}
+
+async fn installed(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    Extension(shown): Extension<ShownCertificate>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, AppError> {
+    let caller = caller(ends, shown, &headers)?;
+    let report: InstallReport = json_of(body, BODY_BYTES).await?;
+    appliance.installed(caller, report).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn wiped(
+    State(appliance): Shared,
+    Extension(ends): Extension<Ends>,
+    Extension(shown): Extension<ShownCertificate>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, AppError> {
+    let caller = caller(ends, shown, &headers)?;
+    let certificates: Vec<serde_json::Value> = json_of(body, BODY_BYTES).await?;
+    appliance.wiped(caller, certificates).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

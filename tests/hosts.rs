@@ -1,0 +1,136 @@
+//! Hosts that were installed by others: one enrols by itself, another is adopted over SSH; `sshd` and systemd are real. Needs root.
+
+mod appliance;
+mod rack;
+mod ramdisk;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use appliance::{Appliance, NETWORK};
+use rack::{Disk, Machine, MachineSpec, Rack};
+use ramdisk::BOOT;
+
+fn firstlight() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_firstlight"))
+}
+
+fn host(rack: &Rack, name: &str, address: &str, key: &Path) -> Machine {
+    let disk = ramdisk::preinstalled(&rack.dir().join(name), address, key);
+    let mut spec = MachineSpec::bios(name);
+    spec.network_boot = false;
+    spec.disks.push(Disk::Raw { path: disk, options: String::new() });
+    let mut machine = rack.machine(spec).expect("a machine");
+    machine.power_on().expect("power on");
+    machine
+}
+
+/// `ssh` as the administrator would use it.
+fn ssh(rack: &Rack, key: &Path, address: &str, command: &str) -> Command {
+    let mut ssh = rack.command("ssh");
+    ssh.args([
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+    ]);
+    ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-l", "root", "-i"])
+        .arg(key)
+        .arg(address)
+        .arg(command);
+    ssh
+}
+
+fn wait_for_ssh(rack: &Rack, key: &Path, address: &str) {
+    let deadline = Instant::now() + BOOT;
+    while !ssh(rack, key, address, "true").output().expect("run ssh").status.success() {
+        assert!(Instant::now() < deadline, "no SSH at {address}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn ok(mut command: Command) -> String {
+    let output = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {}{text}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn enrolled_and_adopted() {
+    let rack = Rack::new("hosts").expect("a rack");
+    let key = rack.dir().join("key");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
+    ok(keygen);
+    let mut appliance = Appliance::start(&rack, firstlight(), NETWORK);
+    let _one = host(&rack, "h1", "10.77.0.21/24", &key.with_extension("pub"));
+    let mut two = host(&rack, "h2", "10.77.0.22/24", &key.with_extension("pub"));
+    wait_for_ssh(&rack, &key, "10.77.0.21");
+    wait_for_ssh(&rack, &key, "10.77.0.22");
+
+    // By itself: an operator copies the program, and gives it a token.
+    let mut copy = ssh(
+        &rack,
+        &key,
+        "10.77.0.21",
+        "cat > /usr/local/bin/firstlight && chmod 755 /usr/local/bin/firstlight",
+    );
+    copy.stdin(std::fs::File::open(firstlight()).expect("the binary"));
+    ok(copy);
+    let invited = appliance.json(&["node", "invite", "--name", "one"]);
+    let token = invited["token"].as_str().expect("a token");
+    let enrol = format!("firstlight agent enrol --server https://10.77.0.1:8443 --token {token}");
+    let forged = enrol.replace(&token[..8], "00000000");
+    assert!(
+        !ssh(&rack, &key, "10.77.0.21", &forged).output().expect("run ssh").status.success(),
+        "another appliance"
+    );
+    let said = ok(ssh(&rack, &key, "10.77.0.21", &enrol));
+    assert!(said.contains("enrolled as one"), "{said}");
+    let again = ssh(&rack, &key, "10.77.0.21", &enrol).output().expect("run ssh");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("not good"), "a token is good once");
+
+    // Over SSH, by one command; what it cannot reach it names, and does the rest.
+    let mut adopt = rack.command(firstlight());
+    adopt.env("HOME", rack.dir()).env_remove("XDG_STATE_HOME");
+    adopt.arg("--server").arg(format!("unix:{}", appliance.dir().join("api.sock").display()));
+    adopt.args(["node", "adopt", "10.77.0.22", "10.77.0.99", "--user", "root", "--key"]).arg(&key);
+    let output = adopt.output().expect("run the CLI");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(out.contains("10.77.0.22: enrolled as localhost") && out.contains("SHA256:"), "{out}{err}");
+    assert!(err.contains("10.77.0.99"), "{err}");
+
+    for (name, ip) in [("one", "10.77.0.21"), ("localhost", "10.77.0.22")] {
+        let node = appliance.wait(&format!("{name} to be heard"), BOOT, || {
+            appliance.node(name).filter(|node| node["heard"]["phase"] == "ready")
+        });
+        assert_eq!((&node["state"], &node["ip"]), (&"ready".into(), &ip.into()), "{node}");
+        assert!(node["observed"]["kernel"].as_str().is_some_and(|kernel| kernel.starts_with('6')), "{node}");
+    }
+    // They are as any other node: found by their hardware, and told to restart.
+    let found = appliance.json(&["node", "list", "--where", "serial=FL-h2"]);
+    assert_eq!(found[0]["name"], "localhost");
+    let before = appliance.node("localhost").expect("a node")["observed"]["boot_id"].clone();
+    appliance.ok(&["node", "reload", "localhost"]);
+    let after = appliance.wait("it to have restarted", BOOT, || {
+        appliance
+            .node("localhost")
+            .filter(|node| node["state"] == "ready" && node["observed"]["boot_id"] != before)
+    });
+    assert!(after["order"].is_null(), "{after}");
+
+    // An outage of the appliance is nothing to them.
+    appliance.kill();
+    std::thread::sleep(Duration::from_secs(2));
+    appliance.power_on();
+    appliance.wait("it to be heard again", BOOT, || {
+        appliance.node("one").filter(|node| node["heard"]["phase"] == "ready").map(drop)
+    });
+    two.power_off().expect("power off");
+    appliance.stop();
+}

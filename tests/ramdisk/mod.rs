@@ -1,0 +1,70 @@
+//! An appliance with a ramdisk of the distribution's cloud kernel, and disk images to install.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::appliance::{Appliance, NETWORK};
+use crate::rack::{NetbootImage, Rack};
+
+/// A boot under software emulation takes half a minute; many times that on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(240);
+
+/// What tests build once.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("images")
+}
+
+/// The folder with the distribution's kernel package, unpacked.
+fn cloud_kernel() -> PathBuf {
+    NetbootImage::build(&cache(), "1").expect("a small image");
+    let packages = std::fs::read_dir(cache().join("packages")).expect("the packages it is made of");
+    let names = packages.map(|entry| entry.expect("an entry").path());
+    let kernel = |path: &PathBuf| path.join("boot").is_dir();
+    names.filter(kernel).max().expect("an unpacked kernel package")
+}
+
+/// Starts an appliance with `tables` in its configuration, and waits for its ramdisk.
+pub fn appliance<'r>(rack: &'r Rack, binary: &Path, tables: &str) -> Appliance<'r> {
+    let kernel = cloud_kernel();
+    let tables = format!(
+        "{NETWORK}\n{tables}\n[ramdisk]\nkernel = [\"{}\"]\nbusybox = \"/bin/busybox\"\n",
+        kernel.display()
+    );
+    let appliance = Appliance::start(rack, binary, &tables);
+    appliance.wait("the ramdisk to be built", BOOT, || {
+        let status = appliance.json(&["status"]);
+        assert_ne!(status["ramdisk"], "failed", "{status}");
+        (status["ramdisk"] == "ready").then_some(())
+    });
+    appliance
+}
+
+/// Runs `images/debian/build.sh` into `out`. The unpacked system is made once.
+fn build(out: &Path, words: &[&str]) {
+    std::fs::create_dir_all(cache()).expect("make the cache");
+    let mut build = Command::new("flock");
+    build
+        .arg(cache().join("debian.lock"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/images/debian/build.sh"));
+    build.args(["--packages", "openssh-server curl zstd", "--tar"]).arg(cache().join("debian.tar"));
+    let output = build.args(words).arg(out).output().expect("run build.sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The disk of a Debian host with this address, which root may log in to with this key. No appliance has a hand in it.
+pub fn preinstalled(out: &Path, address: &str, key: &Path) -> PathBuf {
+    build(out, &["--address", address, "--root-key", key.to_str().expect("a plain path")]);
+    out.join("disk.raw")
+}
+
+/// A Debian disk image of this version; the folder with `disk.raw` and `disk.toml`.
+pub fn debian(version: &str, more: &str) -> PathBuf {
+    let out = cache().join(format!("debian-{version}"));
+    build(&out, &["--version", version]);
+    let manifest = out.join("disk.toml");
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    std::fs::write(&manifest, format!("{text}{more}")).expect("write the manifest");
+    out
+}

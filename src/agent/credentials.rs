@@ -1,15 +1,13 @@
 //! What the agent of an installed host keeps below `/etc/firstlight/agent`: where its appliance is, and who it is.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::AgentError;
 use crate::model::{ImageRef, Sha256Digest};
 use crate::trust::client::Credentials;
+use crate::trust::write_durably;
 
 /// Where they lie.
 pub const FOLDER: &str = "/etc/firstlight/agent";
@@ -85,13 +83,6 @@ pub fn identity_text(credentials: &Credentials) -> String {
 
 fn put(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), AgentError> {
     let path = folder.join(name);
-    let new: PathBuf = folder.join(format!(".{name}.new"));
-    let store = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(folder)?.sync_all()
-    };
-    store().map_err(|error| AgentError::machine(format!("write {}", path.display()), error))
+    write_durably(&path, bytes, mode)
+        .map_err(|error| AgentError::machine(format!("write {}", path.display()), error))
 }

@@ -16,10 +16,12 @@ use crate::model::{
     Signal, State, Timestamp, World,
 };
 use crate::store::Tx;
+use crate::trust::Issued;
 
 use super::boot::node_of_boot;
 use super::presence::{Heard, Progress};
 use super::transition::transition;
+use super::views::address_of;
 use super::{AppError, Appliance, now};
 
 /// Seconds between two signs of life of an installed host.
@@ -289,14 +291,7 @@ impl Appliance {
                     return Ok(None);
                 }
                 boot.traded = Some(request);
-                certify(tx, &mut node, &issued, at);
-                let name = node.name.clone();
-                tx.put(Change::PutNode(node));
-                Ok(Some(EnrolStep::Certificate {
-                    certificate: issued.pem,
-                    expires: issued.expires,
-                    node: name,
-                }))
+                Ok(Some(certify(tx, node, issued, at)))
             })
             .await?;
         stolen.ok_or_else(|| {
@@ -317,11 +312,8 @@ impl Appliance {
         let issued = self.authority.sign_node(&enrol.request, id, at)?;
         self.store
             .transact(move |tx| {
-                let mut node = caller.node(tx.world())?.clone();
-                certify(tx, &mut node, &issued, at);
-                let name = node.name.clone();
-                tx.put(Change::PutNode(node));
-                Ok(EnrolStep::Certificate { certificate: issued.pem, expires: issued.expires, node: name })
+                let node = caller.node(tx.world())?.clone();
+                Ok(certify(tx, node, issued, at))
             })
             .await
     }
@@ -384,7 +376,7 @@ impl Appliance {
     fn orders(&self, caller: Caller, check_in: &CheckIn, at: Timestamp) -> Result<Orders, AppError> {
         let world = self.view();
         let node = caller.node(&world)?;
-        let ip = node_ip(&world, node).unwrap_or(caller.ip());
+        let ip = address_of(&world, node).unwrap_or(caller.ip());
         let network = self.config.networks.iter().find(|network| network.subnet.contains(ip));
         let instruction = instruct(
             node,
@@ -483,11 +475,6 @@ fn cut(check_in: CheckIn) -> CheckIn {
     }
 }
 
-/// The address of a node on the management network.
-fn node_ip(world: &World, node: &Node) -> Option<Ipv4Addr> {
-    super::views::node_view(world, node).ip
-}
-
 /// What a sign of life means for the node's state; `None` when it is no news.
 fn signal(node: &Node, check_in: &CheckIn) -> Option<Signal> {
     let state = &node.state;
@@ -547,13 +534,16 @@ fn observe(node: &mut Node, check_in: &CheckIn, at: Timestamp) {
     }
 }
 
-/// Gives a node a certificate; the oldest one ends when there are too many.
-pub(super) fn certify(tx: &mut Tx, node: &mut Node, issued: &crate::trust::Issued, at: Timestamp) {
-    let (fingerprint, expires) = (issued.fingerprint, issued.expires);
+/// Gives a node a certificate, and puts the node; the oldest certificate ends when there are too many.
+pub(super) fn certify(tx: &mut Tx, mut node: Node, issued: Issued, at: Timestamp) -> EnrolStep {
+    let Issued { pem: certificate, fingerprint, expires } = issued;
     node.certificates.push(Certificate { fingerprint, expires });
     let too_many = node.certificates.len().saturating_sub(CERTIFICATES);
     node.certificates.drain(..too_many);
-    tx.append(at, Some(node), None, EventKind::Certified { fingerprint, expires });
+    tx.append(at, Some(&node), None, EventKind::Certified { fingerprint, expires });
+    let name = node.name.clone();
+    tx.put(Change::PutNode(node));
+    EnrolStep::Certificate { certificate, expires, node: name }
 }
 
 /// Which machine an inventory is of.

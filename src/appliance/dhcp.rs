@@ -44,7 +44,9 @@ impl Appliance {
         };
         let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
         let (at, server) = (now(), interface.address);
-        let allowlist = self.allowlist();
+        // Only a stranger is looked up there: the list's file is not asked for at every packet.
+        let stranger = self.view().node_with_mac(request.client.mac).is_none();
+        let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
         self.store
             .transact(move |tx| {

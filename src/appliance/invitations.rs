@@ -158,10 +158,7 @@ impl Appliance {
                 transition(tx, &mut node, &Signal::Adopt, at, Some(&invitation.by))?;
                 super::agent::complete(&mut node.identity, told);
                 node.certificates.clear();
-                super::agent::certify(tx, &mut node, &issued, at);
-                let name = node.name.clone();
-                tx.put(Change::PutNode(node));
-                Ok(EnrolStep::Certificate { certificate: issued.pem, expires: issued.expires, node: name })
+                Ok(super::agent::certify(tx, node, issued, at))
             })
             .await
     }

@@ -129,14 +129,23 @@ pub struct GcView {
     pub bytes: u64,
 }
 
-/// Shows a node.
-pub fn node_view(world: &World, node: &Node) -> NodeView {
+/// A node's address.
+pub fn address_of(world: &World, node: &Node) -> Option<Ipv4Addr> {
     let leases = || node.macs.iter().flat_map(|mac| world.leases_of(*mac));
-    let ip = leases()
+    leases()
         .filter(|lease| matches!(lease.state, LeaseState::Bound | LeaseState::Released))
         .max_by_key(|lease| lease.expires)
-        .map(|lease| lease.ip);
-    NodeView { node: node.clone(), ip, desired: world.pin_of(node).cloned(), heard: None }
+        .map(|lease| lease.ip)
+}
+
+/// Shows a node.
+pub fn node_view(world: &World, node: &Node) -> NodeView {
+    NodeView {
+        node: node.clone(),
+        ip: address_of(world, node),
+        desired: world.pin_of(node).cloned(),
+        heard: None,
+    }
 }
 
 /// Shows an event.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -43,11 +44,18 @@ pub fn router(appliance: Arc<Appliance>) -> Router {
 }
 
 /// Who speaks: the certificate counts when there is one.
-fn caller(ends: Ends, shown: ShownCertificate, headers: &HeaderMap) -> Result<Caller, AppError> {
-    let ip = ends.peer;
-    match shown.0 {
-        Some(fingerprint) => Ok(Caller::Certificate { fingerprint, ip }),
-        None => Ok(Caller::Token { token: token(headers)?, ip }),
+struct Speaker(Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Speaker {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
+        let missing = || AppError::Internal("agents are served over TLS only".into());
+        let ip = parts.extensions.get::<Ends>().ok_or_else(missing)?.peer;
+        Ok(Self(match parts.extensions.get::<ShownCertificate>().ok_or_else(missing)?.0 {
+            Some(fingerprint) => Caller::Certificate { fingerprint, ip },
+            None => Caller::Token { token: token(&parts.headers)?, ip },
+        }))
     }
 }
 
@@ -57,12 +65,9 @@ fn token(headers: &HeaderMap) -> Result<Sha256Digest, AppError> {
 
 async fn hello(
     State(appliance): Shared,
-    Extension(ends): Extension<Ends>,
-    Extension(shown): Extension<ShownCertificate>,
-    headers: HeaderMap,
+    Speaker(caller): Speaker,
     body: Body,
 ) -> Result<StatusCode, AppError> {
-    let caller = caller(ends, shown, &headers)?;
     let hello: Hello = json_of(body, INVENTORY_BYTES).await?;
     appliance.hello(caller, hello).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -92,36 +97,27 @@ async fn enrol_host(
 
 async fn renew(
     State(appliance): Shared,
-    Extension(ends): Extension<Ends>,
-    Extension(shown): Extension<ShownCertificate>,
-    headers: HeaderMap,
+    Speaker(caller): Speaker,
     body: Body,
 ) -> Result<Json<EnrolStep>, AppError> {
-    let caller = caller(ends, shown, &headers)?;
     let enrol: Enrol = json_of(body, BODY_BYTES).await?;
     Ok(Json(appliance.renew(caller, enrol).await?))
 }
 
 async fn check_in(
     State(appliance): Shared,
-    Extension(ends): Extension<Ends>,
-    Extension(shown): Extension<ShownCertificate>,
-    headers: HeaderMap,
+    Speaker(caller): Speaker,
     body: Body,
 ) -> Result<Json<Orders>, AppError> {
-    let caller = caller(ends, shown, &headers)?;
     let check_in: CheckIn = json_of(body, BODY_BYTES).await?;
     Ok(Json(appliance.check_in(caller, check_in).await?))
 }
 
 async fn installed(
     State(appliance): Shared,
-    Extension(ends): Extension<Ends>,
-    Extension(shown): Extension<ShownCertificate>,
-    headers: HeaderMap,
+    Speaker(caller): Speaker,
     body: Body,
 ) -> Result<StatusCode, AppError> {
-    let caller = caller(ends, shown, &headers)?;
     let report: InstallReport = json_of(body, BODY_BYTES).await?;
     appliance.installed(caller, report).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -129,12 +125,9 @@ async fn installed(
 
 async fn wiped(
     State(appliance): Shared,
-    Extension(ends): Extension<Ends>,
-    Extension(shown): Extension<ShownCertificate>,
-    headers: HeaderMap,
+    Speaker(caller): Speaker,
     body: Body,
 ) -> Result<StatusCode, AppError> {
-    let caller = caller(ends, shown, &headers)?;
     let certificates: Vec<serde_json::Value> = json_of(body, BODY_BYTES).await?;
     appliance.wiped(caller, certificates).await?;
     Ok(StatusCode::NO_CONTENT)

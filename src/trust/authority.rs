@@ -1,8 +1,5 @@
 //! The appliance's certificate authority.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rcgen::{
@@ -12,7 +9,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
 
-use super::{SERVER_NAME, TrustError};
+use super::{SERVER_NAME, TrustError, write_durably};
 use crate::model::{NodeId, Sha256Digest, Timestamp};
 
 /// How long the authority itself lasts.
@@ -56,6 +53,9 @@ impl Authority {
             let key = KeyPair::generate()?;
             let certificate = authority_params(OffsetDateTime::now_utc()).self_signed(&key)?;
             // The certificate comes last: without it the authority does not exist, and is made anew.
+            let write = |path: &Path, bytes: &[u8], mode| {
+                write_durably(path, bytes, mode).map_err(|error| failed("write", path, &error))
+            };
             write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
             write(&certificate_path, certificate.pem().as_bytes(), 0o644)?;
         }
@@ -159,19 +159,6 @@ fn moment(at: Timestamp) -> OffsetDateTime {
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-/// Writes a file so that it is there whole, or not at all, after a power cut.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustError> {
-    let new = path.with_extension("new");
-    let store = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    store().map_err(|error| failed("write", path, &error))
 }
 
 fn failed(action: &'static str, path: &Path, error: &std::io::Error) -> TrustError {

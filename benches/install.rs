@@ -3,6 +3,8 @@
 
 #[path = "../tests/appliance/mod.rs"]
 mod appliance;
+#[path = "../tests/programs/mod.rs"]
+mod programs;
 #[path = "../tests/rack/mod.rs"]
 mod rack;
 #[path = "../tests/ramdisk/mod.rs"]
@@ -11,9 +13,10 @@ mod ramdisk;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use appliance::{Appliance, NETWORK};
+use programs::ok;
 use rack::{Disk, MachineSpec, Rack};
 
 /// Times that each side is measured.
@@ -22,8 +25,7 @@ const ADDRESS: &str = "10.77.0.21";
 
 fn main() {
     let rack = Rack::new("bench").expect("a rack");
-    let key = rack.dir().join("key");
-    ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+    let key = rack::key_pair(rack.dir(), "key");
     let image = ramdisk::debian("1", "");
     let appliance = Appliance::start(&rack, Path::new(env!("CARGO_BIN_EXE_firstlight")), NETWORK);
     appliance.ok(&["image", "import", image.join("disk.toml").to_str().expect("a plain path")]);
@@ -51,27 +53,8 @@ fn main() {
     spec.disks.push(Disk::Raw { path: target, options: "cache=none,discard=unmap".into() });
     let mut machine = rack.machine(spec).expect("a machine");
     machine.power_on().expect("power on");
-    let ssh = |command: &str| {
-        let mut ssh = rack.command("ssh");
-        ssh.args([
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-o",
-            "LogLevel=ERROR",
-        ]);
-        ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-l", "root", "-i"])
-            .arg(&key)
-            .arg(ADDRESS)
-            .arg(command);
-        ssh
-    };
-    let deadline = Instant::now() + ramdisk::BOOT;
-    while !ssh("true").output().expect("run ssh").status.success() {
-        assert!(Instant::now() < deadline, "no SSH");
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    let ssh = |command: &str| rack::ssh(&rack, &key, ADDRESS, command);
+    rack::wait_for_ssh(&rack, &key, ADDRESS, ramdisk::BOOT);
     let writer = std::env::current_exe().expect("this program");
     let release = writer.ancestors().nth(2).expect("the folder of programs");
     let mut copy = ssh("cat > /root/disk-writer && chmod 755 /root/disk-writer");
@@ -102,9 +85,4 @@ fn main() {
         "installer, verified and read back: {ours:.1} s; curl | zstd -dc | dd: {theirs:.1} s; speed {:.2}×",
         theirs / ours
     );
-}
-
-fn ok(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -92,10 +92,7 @@ fn a_machine_tells_what_it_is_made_of() {
 #[test]
 fn a_rescue_shell() {
     let rack = Rack::new("rescue").expect("a rack");
-    let key = rack.dir().join("key");
-    let mut keygen = std::process::Command::new("ssh-keygen");
-    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f"]).arg(&key);
-    assert!(keygen.status().expect("run ssh-keygen").success());
+    let key = rack::key_pair(rack.dir(), "key");
     let public = std::fs::read_to_string(key.with_extension("pub")).expect("the public key");
     let tables = format!("[install]\nssh_keys = [\"{}\"]\n", public.trim());
     let mut appliance = ramdisk::appliance(&rack, firstlight(), &tables);
@@ -113,29 +110,11 @@ fn a_rescue_shell() {
     let told = node["heard"]["message"].as_str().expect("how to get in");
     assert!(told.contains("ssh root@") && told.contains("SHA256:"), "{told}");
     let ip = node["ip"].as_str().expect("its address");
-    let ssh = |key: &Path, command: &str| {
-        let mut ssh = rack.command("ssh");
-        ssh.args([
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-o",
-            "LogLevel=ERROR",
-        ]);
-        ssh.args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-l", "root", "-i"])
-            .arg(key)
-            .arg(ip)
-            .arg(command);
-        ssh.output().expect("run ssh")
-    };
+    let ssh = |key: &Path, command: &str| rack::ssh(&rack, key, ip, command).output().expect("run ssh");
     let output = ssh(&key, "uname -s; exit 7");
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "Linux");
-    let other = rack.dir().join("other");
-    let mut keygen = std::process::Command::new("ssh-keygen");
-    keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&other);
-    assert!(keygen.status().expect("run ssh-keygen").success());
+    let other = rack::key_pair(rack.dir(), "other");
     assert_eq!(ssh(&other, "true").status.code(), Some(255), "another key does not get in");
 
     // Once is once.

@@ -1,32 +1,22 @@
 //! Disk images, packed and installed: formats made by `qemu-img`, `zstd`, `gzip` and `xz`, tables read by `sgdisk`. The disk
 //! is a file here; real disks are in `install.rs`.
 
+mod programs;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use firstlight::agent::install::{DataPartition, Fetch, Order, Phase, Plan, Retry, install_on};
 use firstlight::diskimage::{Index, pack_files};
 use firstlight::model::Sha256Digest;
+use programs::run;
 
 const MIB: u64 = 1 << 20;
 /// Bytes of the image.
 const IMAGE: u64 = 64 * MIB;
-
-fn run(program: &str, words: &[&str]) -> String {
-    let output =
-        Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{program} {words:?}: {}{text}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
 
 fn plain(path: &Path) -> &str {
     path.to_str().expect("a plain path")

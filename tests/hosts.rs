@@ -1,15 +1,16 @@
 //! Hosts that were installed by others: one enrols by itself, another is adopted over SSH; `sshd` and systemd are real. Needs root.
 
 mod appliance;
+mod programs;
 mod rack;
 mod ramdisk;
 
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use appliance::{Appliance, NETWORK};
-use rack::{Disk, Machine, MachineSpec, Rack};
+use programs::ok;
+use rack::{Disk, Machine, MachineSpec, Rack, key_pair, ssh, wait_for_ssh};
 use ramdisk::BOOT;
 
 fn firstlight() -> &'static Path {
@@ -26,51 +27,15 @@ fn host(rack: &Rack, name: &str, address: &str, key: &Path) -> Machine {
     machine
 }
 
-/// `ssh` as the administrator would use it.
-fn ssh(rack: &Rack, key: &Path, address: &str, command: &str) -> Command {
-    let mut ssh = rack.command("ssh");
-    ssh.args([
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-o",
-        "LogLevel=ERROR",
-    ]);
-    ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-l", "root", "-i"])
-        .arg(key)
-        .arg(address)
-        .arg(command);
-    ssh
-}
-
-fn wait_for_ssh(rack: &Rack, key: &Path, address: &str) {
-    let deadline = Instant::now() + BOOT;
-    while !ssh(rack, key, address, "true").output().expect("run ssh").status.success() {
-        assert!(Instant::now() < deadline, "no SSH at {address}");
-        std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
-fn ok(mut command: Command) -> String {
-    let output = command.output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}: {}{text}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
 #[test]
 fn enrolled_and_adopted() {
     let rack = Rack::new("hosts").expect("a rack");
-    let key = rack.dir().join("key");
-    let mut keygen = Command::new("ssh-keygen");
-    keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
-    ok(keygen);
+    let key = key_pair(rack.dir(), "key");
     let mut appliance = Appliance::start(&rack, firstlight(), NETWORK);
     let _one = host(&rack, "h1", "10.77.0.21/24", &key.with_extension("pub"));
     let mut two = host(&rack, "h2", "10.77.0.22/24", &key.with_extension("pub"));
-    wait_for_ssh(&rack, &key, "10.77.0.21");
-    wait_for_ssh(&rack, &key, "10.77.0.22");
+    wait_for_ssh(&rack, &key, "10.77.0.21", BOOT);
+    wait_for_ssh(&rack, &key, "10.77.0.22", BOOT);
 
     // By itself: an operator copies the program, and gives it a token.
     let mut copy = ssh(
@@ -80,7 +45,7 @@ fn enrolled_and_adopted() {
         "cat > /usr/local/bin/firstlight && chmod 755 /usr/local/bin/firstlight",
     );
     copy.stdin(std::fs::File::open(firstlight()).expect("the binary"));
-    ok(copy);
+    ok(&mut copy);
     let invited = appliance.json(&["node", "invite", "--name", "one"]);
     let token = invited["token"].as_str().expect("a token");
     let enrol = format!("firstlight agent enrol --server https://10.77.0.1:8443 --token {token}");
@@ -89,7 +54,7 @@ fn enrolled_and_adopted() {
         !ssh(&rack, &key, "10.77.0.21", &forged).output().expect("run ssh").status.success(),
         "another appliance"
     );
-    let said = ok(ssh(&rack, &key, "10.77.0.21", &enrol));
+    let said = ok(&mut ssh(&rack, &key, "10.77.0.21", &enrol));
     assert!(said.contains("enrolled as one"), "{said}");
     let again = ssh(&rack, &key, "10.77.0.21", &enrol).output().expect("run ssh");
     assert!(String::from_utf8_lossy(&again.stderr).contains("not good"), "a token is good once");

@@ -3,16 +3,17 @@
 //! The system is Debian, made by mmdebstrap with its own kernel and GRUB. Needs root.
 
 mod appliance;
+mod programs;
 mod rack;
 mod ramdisk;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use appliance::Appliance;
+use programs::run;
 use rack::{Disk, Machine, MachineSpec, Rack};
 use ramdisk::BOOT;
 use serde_json::Value;
@@ -43,18 +44,6 @@ fn machine(rack: &Rack, mut spec: MachineSpec) -> (Machine, PathBuf) {
 
 fn kinds(timeline: &[Value], kind: &str) -> usize {
     timeline.iter().filter(|event| event["kind"] == kind).count()
-}
-
-fn run(program: &str, words: &[&str]) -> String {
-    let output =
-        Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{program} {words:?}: {}{text}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
 }
 
 /// First and last byte of a partition of a disk.

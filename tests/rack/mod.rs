@@ -21,6 +21,7 @@ pub mod netns;
 pub mod process;
 pub mod qmp;
 pub mod serial;
+pub mod ssh;
 pub mod sweep;
 
 pub use baseline::{Baseline, BaselineSpec};
@@ -31,4 +32,5 @@ pub use machine::Machine;
 pub use machine_spec::{DirectBoot, Disk, Firmware, MachineSpec};
 pub use netns::{BRIDGE, Rack};
 pub use process::Process;
+pub use ssh::{key_pair, ssh, wait_for_ssh};
 pub use sweep::sweep;

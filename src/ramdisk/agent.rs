@@ -8,7 +8,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::RamdiskError;
 use super::cpio::read;
-use super::kernel::Arch;
+use crate::model::Arch;
 
 /// Checks the program at `path`. One that needs a dynamic linker could not start: there is none in a ramdisk.
 pub fn check(path: &Path, arch: Arch) -> Result<(), RamdiskError> {

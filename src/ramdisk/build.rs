@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::cpio::{Archive, Content};
-use super::kernel::{self, Arch, Compression};
+use super::kernel::{self, Compression};
 use super::select::{self, Chosen};
 use super::source::Source;
 use super::{RamdiskError, agent};
+use crate::model::Arch;
 use crate::modules::{INDEX_PATH, index_text};
 
 /// zstd's level: 19 is the highest that needs no more memory to decompress than 8 MiB.

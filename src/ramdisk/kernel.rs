@@ -1,34 +1,16 @@
 //! Which kernel a source holds: its image, its release, its architecture, what it can decompress.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::RamdiskError;
 use super::source::Source;
+use crate::model::Arch;
 use crate::modules::packed;
 
 /// Bytes at the start of an image that tell its architecture.
 const START: u64 = 4_096;
-
-/// The machines that we start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arch {
-    /// PCs.
-    X86_64,
-    /// ARM64.
-    Aarch64,
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        })
-    }
-}
 
 /// How a ramdisk is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

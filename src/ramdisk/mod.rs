@@ -18,4 +18,3 @@ pub mod table;
 pub use build::{Built, Inputs, Progress, build};
 pub use error::RamdiskError;
 pub use fingerprint::fingerprint;
-pub use kernel::Arch;

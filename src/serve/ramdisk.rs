@@ -7,7 +7,7 @@ use crate::appliance::{
     Actor, AppError, Appliance, ArtifactRef, ManifestBuild, ManifestContent, RamdiskState,
 };
 use crate::config::Ramdisk;
-use crate::model::{Arch, ImageRef, Sha256Digest};
+use crate::model::{ImageRef, Sha256Digest};
 use crate::ramdisk::{Built, Inputs, RamdiskError, build, fingerprint};
 
 /// What the image is called; its version is the digest of what it is made of.
@@ -96,9 +96,8 @@ async fn take_in(
 ) -> Result<(), AppError> {
     let kernel = artifact(appliance, &built.kernel, "vmlinuz").await?;
     let initrd = vec![artifact(appliance, &built.initrd, "initrd.img").await?];
-    let arch: Arch = built.arch.to_string().parse()?;
     let content = ManifestContent::Netboot { kernel, initrd, cmdline: cmdline.to_owned() };
-    let manifest = ManifestBuild { image: image.clone(), arch, content };
+    let manifest = ManifestBuild { image: image.clone(), arch: built.arch, content };
     appliance.import_image(manifest, Actor("appliance".into())).await?;
     Ok(())
 }

@@ -46,8 +46,8 @@ unit: build-tests ## tests without firmware: tables, properties, real clients in
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack
-	$(CARGO) test --release --locked --test rack_selftest --test boot --test agent --test hosts --test install -- \
-		--test-threads 1 --skip gone_on_with_after_ten_power_cuts
+	$(CARGO) test --release --locked --test rack_selftest --test boot --test agent --test hardware --test hosts --test install -- \
+		--test-threads 1
 
 .PHONY: test-install-cuts
 test-install-cuts: build-tests ## ten power cuts in the middle of an installation

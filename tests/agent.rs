@@ -3,6 +3,7 @@
 //! Firmware, iPXE and kernel are the distribution's; only appliance and agent are ours. Needs root.
 
 mod appliance;
+mod programs;
 mod rack;
 mod ramdisk;
 

@@ -7,7 +7,7 @@ what=${1:?usage: tests/setup.sh run|test|bench}
 
 run=(qemu-system-x86 ovmf ipxe ipxe-qemu iproute2 util-linux busybox-static cpio zstd kmod curl e2fsprogs)
 test=("${run[@]}" nftables socat udhcpc isc-dhcp-client dhcpcd5 tftp-hpa atftp dnsmasq-base nginx-light tcpdump man-db bash-completion
-  openssl openssh-client mmdebstrap gdisk dosfstools mtools xz-utils qemu-utils)
+  openssl openssh-client mmdebstrap gdisk dosfstools mtools xz-utils qemu-utils xfsprogs btrfs-progs fdisk memtest86+ lldpd swtpm)
 bench=("${test[@]}" kea-admin)
 
 case $what in

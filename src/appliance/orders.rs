@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot::{FirmwareTable, Tool};
 use crate::model::{EventKind, NextBoot, Node, Order, Selector, Signal, State, Timestamp};
 use crate::store::Tx;
 
@@ -68,14 +69,13 @@ impl Appliance {
         once: BootOnce,
         actor: Actor,
     ) -> Result<NodeView, AppError> {
+        let firmware = std::sync::Arc::clone(&self.firmware);
         self.change(selector, move |tx, node, at| {
             if !node.state.is_trusted() {
                 return Err(not_approved(node));
             }
-            if once.what == Some(NextBoot::Memtest)
-                && node.arch.is_some_and(|arch| arch != crate::model::Arch::X86_64)
-            {
-                return Err(AppError::Refused("the memory test is there for x86_64 only".into()));
+            if once.what == Some(NextBoot::Memtest) {
+                has_memtest(&firmware, node)?;
             }
             if once.what.is_none()
                 && let Some(order) = node.order.take()
@@ -101,6 +101,27 @@ impl Appliance {
         })
         .await
     }
+}
+
+/// Whether there is a memory test for this node; what the node did not tell yet counts for nothing.
+fn has_memtest(table: &FirmwareTable, node: &Node) -> Result<(), AppError> {
+    let fits = |tool: &&Tool| {
+        tool.name == "memtest"
+            && node.arch.is_none_or(|arch| arch == tool.arch)
+            && node.firmware.is_none_or(|firmware| firmware == tool.firmware)
+    };
+    let mut tools = table.tools().iter().filter(fits).peekable();
+    let Some(first) = tools.peek() else {
+        return Err(AppError::Refused("there is no memory test for this architecture".into()));
+    };
+    let (package, path) = (first.package.clone(), first.path.clone());
+    if tools.any(|tool| tool.path.exists()) {
+        return Ok(());
+    }
+    Err(AppError::Refused(format!(
+        "the memory test {} is missing; install the package '{package}' on the appliance",
+        path.display()
+    )))
 }
 
 fn not_approved(node: &Node) -> AppError {

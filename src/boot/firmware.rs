@@ -46,10 +46,29 @@ pub struct FirmwareEntry {
     pub package: String,
 }
 
+/// A program that a machine boots in place of a system, once; there only where its package is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// What people call it.
+    pub name: String,
+    /// Machines that can run it.
+    pub arch: Arch,
+    /// Firmware that can start it.
+    pub firmware: Firmware,
+    /// Its name on the wire.
+    pub boot_file: String,
+    /// Where it lies on the appliance.
+    pub path: PathBuf,
+    /// The distribution's package that brings it.
+    pub package: String,
+}
+
 /// All rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FirmwareTable {
     entries: Vec<FirmwareEntry>,
+    tools: Vec<Tool>,
 }
 
 /// A table that cannot be used.
@@ -64,6 +83,8 @@ pub struct FirmwareError {
 #[serde(deny_unknown_fields)]
 struct TableFile {
     firmware: Vec<FirmwareEntry>,
+    #[serde(default)]
+    tool: Vec<Tool>,
 }
 
 impl FirmwareTable {
@@ -77,10 +98,18 @@ impl FirmwareTable {
             .filter(|(name, _)| !overrides.iter().any(|(other, _)| other == name))
             .map(|(name, text)| (*name, *text));
         let texts = built_in.chain(overrides.iter().map(|(name, text)| (name.as_str(), text.as_str())));
-        let mut entries: Vec<FirmwareEntry> = Vec::new();
+        let (mut entries, mut tools) = (Vec::<FirmwareEntry>::new(), Vec::new());
         for (file, text) in texts {
             let wrong = |message: String| FirmwareError { file: file.to_owned(), message };
             let table: TableFile = toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
+            let names = table.firmware.iter().map(|entry| &entry.boot_file);
+            if let Some(name) = names
+                .chain(table.tool.iter().map(|tool| &tool.boot_file))
+                .find(|name| name.is_empty() || name.contains(['/', '\\']))
+            {
+                return Err(wrong(format!("boot_file '{name}' must be a plain file name")));
+            }
+            tools.extend(table.tool);
             for entry in table.firmware {
                 let twice = entry
                     .architectures
@@ -89,13 +118,15 @@ impl FirmwareTable {
                 if let Some(code) = twice {
                     return Err(wrong(format!("architecture {code} stands in two rows")));
                 }
-                if entry.boot_file.is_empty() || entry.boot_file.contains(['/', '\\']) {
-                    return Err(wrong(format!("boot_file '{}' must be a plain file name", entry.boot_file)));
-                }
                 entries.push(entry);
             }
         }
-        Ok(Self { entries })
+        Ok(Self { entries, tools })
+    }
+
+    /// The programs that a machine may boot in place of a system.
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
     }
 
     /// The row for a client architecture.

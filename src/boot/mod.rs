@@ -11,7 +11,7 @@ pub mod next;
 pub mod script;
 
 pub use explain::{Explanation, explain};
-pub use firmware::{BootFile, ClientKind, FirmwareEntry, FirmwareTable, Transport, boot_file};
+pub use firmware::{BootFile, ClientKind, FirmwareEntry, FirmwareTable, Tool, Transport, boot_file};
 pub use instruct::{HostIdentity, InstallOrder, InstructContext, Instruction, Place, instruct};
 pub use next::{Action, next_action};
 pub use script::{ScriptContext, Scripts};

@@ -43,6 +43,8 @@ pub enum BootFileError {
 #[derive(Debug, Clone, Default)]
 pub struct BootFiles {
     files: BTreeMap<String, Bytes>,
+    /// Programs that may come and go with their package; read when they are asked for.
+    tools: BTreeMap<String, PathBuf>,
 }
 
 impl BootFiles {
@@ -72,17 +74,23 @@ impl BootFiles {
             let bytes = std::fs::read(&entry.path).map_err(|error| unusable(error.to_string()))?;
             files.insert(entry.boot_file.clone(), Bytes::from(bytes));
         }
-        Ok(Self { files })
+        let tools = table.tools().iter().map(|tool| (tool.boot_file.clone(), tool.path.clone())).collect();
+        Ok(Self { files, tools })
     }
 
     /// Boot files from memory; for tests.
     pub fn of(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
-        Self { files: files.into_iter().collect() }
+        Self { files: files.into_iter().collect(), tools: BTreeMap::new() }
     }
 
     /// The file of this name. Firmware may put a slash before it; any other path names nothing.
     pub fn get(&self, name: &str) -> Option<Bytes> {
-        self.files.get(name.strip_prefix('/').unwrap_or(name)).cloned()
+        let name = name.strip_prefix('/').unwrap_or(name);
+        self.files.get(name).cloned().or_else(|| {
+            let path = self.tools.get(name)?;
+            let fits = std::fs::metadata(path).is_ok_and(|found| (1..=LONGEST).contains(&found.len()));
+            fits.then(|| std::fs::read(path).ok())?.map(Bytes::from)
+        })
     }
 }
 

@@ -69,6 +69,11 @@ impl Machine {
         &self.spec
     }
 
+    /// The port of the bridge that its card is plugged into.
+    pub fn port(&self) -> Option<&str> {
+        self.tap.as_deref()
+    }
+
     /// Changes what it is made of; takes effect at the next power-on. Name, firmware and bridge stay as they were.
     pub fn respec(&mut self, change: impl FnOnce(&mut MachineSpec)) {
         change(&mut self.spec);

@@ -50,6 +50,8 @@ pub struct MachineSpec {
     pub uuid: String,
     pub memory_mib: u32,
     pub cpus: u32,
+    /// The network card, in QEMU's words.
+    pub card: &'static str,
     /// The bridge that the card is plugged into; `None` leaves the card out.
     pub bridge: Option<String>,
     /// Whether the firmware tries the network before the disks; else it does not try it at all.
@@ -79,6 +81,7 @@ impl MachineSpec {
             uuid: format!("f1757119-0000-4000-8000-{:012x}", id & 0xffff_ffff_ffff),
             memory_mib: 512,
             cpus: 1,
+            card: "virtio-net-pci",
             bridge: Some(BRIDGE.into()),
             network_boot: true,
             disks: Vec::new(),
@@ -139,7 +142,7 @@ impl MachineSpec {
             let no_rom = self.firmware == Firmware::Uefi || !self.network_boot;
             let rom = if no_rom { ",romfile=" } else { "" };
             let order = if self.network_boot { ",bootindex=0" } else { "" };
-            option("-device", format!("virtio-net-pci,netdev=net0,mac={}{order}{rom}", self.mac));
+            option("-device", format!("{},netdev=net0,mac={}{order}{rom}", self.card, self.mac));
         }
         for (n, disk) in self.disks.iter().enumerate() {
             match disk {

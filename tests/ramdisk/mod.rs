@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::appliance::{Appliance, NETWORK};
+use crate::programs::run;
 use crate::rack::{NetbootImage, Rack};
 
 /// A boot under software emulation takes half a minute; many times that on a busy machine.
@@ -25,9 +26,32 @@ fn cloud_kernel() -> PathBuf {
     names.filter(kernel).max().expect("an unpacked kernel package")
 }
 
+/// The package of the distribution's kernel with all drivers.
+pub fn full_kernel() -> PathBuf {
+    let depends = run("apt-cache", &["depends", "linux-image-amd64"]);
+    let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+    let package = package.expect("the kernel that linux-image-amd64 depends on");
+    let folder = cache().join(package);
+    std::fs::create_dir_all(&folder).expect("make the cache");
+    let found = || {
+        let mut paths =
+            std::fs::read_dir(&folder).expect("the cache").map(|entry| entry.expect("an entry").path());
+        paths.find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+    };
+    if found().is_none() {
+        let status = Command::new("apt-get").args(["-qq", "download", package]).current_dir(&folder).status();
+        assert!(status.expect("run apt-get").success(), "{package} cannot be downloaded");
+    }
+    found().expect("the package")
+}
+
 /// Starts an appliance with `tables` in its configuration, and waits for its ramdisk.
 pub fn appliance<'r>(rack: &'r Rack, binary: &Path, tables: &str) -> Appliance<'r> {
-    let kernel = cloud_kernel();
+    appliance_with(rack, binary, tables, &cloud_kernel())
+}
+
+/// The same, with a ramdisk of this kernel.
+pub fn appliance_with<'r>(rack: &'r Rack, binary: &Path, tables: &str, kernel: &Path) -> Appliance<'r> {
     let tables = format!(
         "{NETWORK}\n{tables}\n[ramdisk]\nkernel = [\"{}\"]\nbusybox = \"/bin/busybox\"\n",
         kernel.display()

@@ -189,8 +189,9 @@ impl Disk {
 
     fn zero_by_system(&self, offset: u64, length: u64) -> bool {
         if self.block {
+            let range = [offset, length];
             #[expect(unsafe_code, reason = "BLKZEROOUT reads two u64, which live until it returns")]
-            let result = unsafe { ioctl::blkzeroout(self.plain.as_raw_fd(), &raw const *&[offset, length]) };
+            let result = unsafe { ioctl::blkzeroout(self.plain.as_raw_fd(), &raw const range) };
             return result.is_ok();
         }
         let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return false };
@@ -254,13 +255,15 @@ impl Disk {
         let file = self.exclusive.as_ref().unwrap_or(&self.plain);
         #[expect(unsafe_code, reason = "BLKRRPART has no argument")]
         let call = || unsafe { ioctl::blkrrpart(file.as_raw_fd()) };
-        // Whoever watches disks (udev) may hold one for a moment.
-        (0..20).any(|_| {
-            call().is_ok() || {
-                std::thread::sleep(std::time::Duration::from_millis(100));
-                false
+        // Whoever watches disks (udev) may hold a partition for a moment.
+        for _ in 0..20 {
+            match call() {
+                Ok(_) => return true,
+                Err(Errno::EBUSY) => std::thread::sleep(std::time::Duration::from_millis(100)),
+                Err(_) => return false,
             }
-        })
+        }
+        false
     }
 
     /// The device file of partition `number`: `/dev/sda3`, `/dev/nvme0n1p3`.

@@ -237,8 +237,8 @@ fn make_mutable(path: &Path) {
     #[expect(unsafe_code, reason = "both ioctls use one long, which lives until they return")]
     unsafe {
         if ioctl::get_flags(file.as_raw_fd(), &raw mut flags).is_ok() && flags & IMMUTABLE != 0 {
-            let cleared = flags & !IMMUTABLE;
-            let _ = ioctl::set_flags(file.as_raw_fd(), &raw const cleared);
+            flags &= !IMMUTABLE;
+            let _ = ioctl::set_flags(file.as_raw_fd(), &raw const flags);
         }
     }
 }

@@ -212,10 +212,10 @@ impl Table {
         std::fs::File::open("/dev/urandom")
             .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut guid))
             .map_err(Error::io("reading /dev/urandom"))?;
-        let [_, _, _, _, _, _, _, version, variant, ..] = &mut guid;
         // RFC 9562: version 4, in the mixed byte order of GUIDs on disks.
-        *version = *version & 0x0f | 0x40;
-        *variant = *variant & 0x3f | 0x80;
+        let [.., version, variant, _, _, _, _, _, _, _] = &mut guid;
+        *version = (*version & 0x0f) | 0x40;
+        *variant = (*variant & 0x3f) | 0x80;
         put(&mut bytes, 0, &LINUX_DATA);
         put(&mut bytes, 16, &guid);
         put(&mut bytes, 32, &first.to_le_bytes());

@@ -59,7 +59,7 @@ impl FileSystem {
 pub struct Mounted {
     at: PathBuf,
     file_system: Option<FileSystem>,
-    held: bool,
+    active: bool,
 }
 
 impl Mounted {
@@ -89,7 +89,7 @@ impl Mounted {
             let _ = std::fs::remove_dir(&at);
             return Err(Error::io(format!("mounting {} as {name}", partition.display()))(error.into()));
         }
-        Ok(Self { at, file_system, held: true })
+        Ok(Self { at, file_system, active: true })
     }
 
     /// Where it is mounted.
@@ -133,7 +133,8 @@ impl Mounted {
                 if length / block <= current {
                     return Ok(());
                 }
-                unsafe { ioctl::xfs_grow(fd, &raw const *&[length / block, percent]) }
+                let wanted = [length / block, percent];
+                unsafe { ioctl::xfs_grow(fd, &raw const wanted) }
             }
             FileSystem::Btrfs => {
                 let mut arguments = [0; 4096];
@@ -153,14 +154,14 @@ impl Mounted {
         nix::unistd::syncfs(&root).map_err(|error| Error::io("syncing a file system")(error.into()))?;
         drop(root);
         umount2(self.path(), MntFlags::empty()).map_err(|error| Error::io("unmounting")(error.into()))?;
-        self.held = false;
+        self.active = false;
         Ok(())
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if self.held {
+        if self.active {
             let _ = umount2(&self.at, MntFlags::MNT_DETACH);
         }
         let _ = std::fs::remove_dir(&self.at);

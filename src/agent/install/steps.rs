@@ -141,15 +141,10 @@ pub fn install_on(
     let mut marker = begin(&disk, &head, marker, kept.clone(), order)?;
     disk.reread_table();
 
-    let resumed = marker.synced_chunks > 0 || first_is_right(&disk, index, &head);
     let say = step(Phase::Zeroing);
     writer::zero_holes(&disk, index, &head, &mut |done, total| progress(say(done, total)))?;
     let say = step(Phase::Resuming);
-    let wanted = if resumed {
-        resume::missing(&disk, index, &head, marker.synced_chunks, &mut |d, t| progress(say(d, t)))?
-    } else {
-        (0..index.chunks().len()).collect()
-    };
+    let wanted = resume::missing(&disk, index, &head, marker.synced_chunks, &mut |d, t| progress(say(d, t)))?;
     let lengths = wanted.iter().filter_map(|number| index.chunks().get(*number));
     let total = lengths.map(|chunk| u64::from(chunk.raw_length)).sum();
     let say = step(Phase::Writing);
@@ -182,10 +177,8 @@ pub fn install_on(
         installed.data = table.labelled(&data.label).map(|(number, _)| disk.partition_path(number));
         installed.data_kept = kept.is_some();
     }
-    if disk.is_block() && !disk.reread_table() {
-        installed.notes.push(
-            "the kernel still has the old partition table in mind; it reads the new one at boot".into(),
-        );
+    if disk.is_block() {
+        show_partitions(&disk, table.as_ref(), &mut installed);
     }
     if let Some(boot) = order.boot {
         progress(Progress { phase: Phase::BootEntry, done: 0, total: 0 });
@@ -264,13 +257,6 @@ fn begin(
     Ok(marker)
 }
 
-/// An install cut off before its first sync has a right first chunk, seldom more.
-fn first_is_right(disk: &Disk, index: &Index, head: &Head) -> bool {
-    let mut first = None;
-    let result = resume::missing(disk, index, head, 0, &mut |done, _| first = first.or(Some(done)));
-    result.is_ok_and(|missing| missing.len() < index.chunks().len())
-}
-
 /// Grows the root file system and writes the identity into it, before the disk has a table.
 fn personalise(
     disk: &Disk,
@@ -281,7 +267,7 @@ fn personalise(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
     let Some(entry) = table.partition(number) else { return Ok(()) };
-    let path = add_partition(disk, table, number, entry)?;
+    let path = add_partition(disk, table.sector(), number, entry)?;
     let result = (|| {
         let Some(file_system) = FileSystem::detect(&path)? else {
             if order.identity.is_some() {
@@ -294,7 +280,10 @@ fn personalise(
         };
         let mounted = Mounted::new(&path, file_system)?;
         progress(Progress { phase: Phase::Growing, done: 0, total: 0 });
-        mounted.grow((entry.last() + 1 - entry.first()) * table.sector())?;
+        // A system that is smaller than its partition runs; some file systems can't be grown while mounted.
+        if let Err(error) = mounted.grow((entry.last() + 1 - entry.first()) * table.sector()) {
+            installed.notes.push(format!("the root file system keeps the image's size: {error}"));
+        }
         if let Some(identity) = order.identity {
             progress(Progress { phase: Phase::Identifying, done: 0, total: 0 });
             installed.notes.extend(identity::write(&mounted.root(), identity)?);
@@ -306,9 +295,9 @@ fn personalise(
     disk.sync()
 }
 
-fn add_partition(disk: &Disk, table: &Table, number: u32, entry: &Entry) -> Result<PathBuf, Error> {
+fn add_partition(disk: &Disk, sector: u64, number: u32, entry: &Entry) -> Result<PathBuf, Error> {
     let sectors = entry.last() + 1 - entry.first();
-    disk.add_partition(number, entry.first() * table.sector(), sectors * table.sector())?;
+    disk.add_partition(number, entry.first() * sector, sectors * sector)?;
     let path = disk.partition_path(number);
     // devtmpfs is at once; a device manager may need a moment.
     for _ in 0..50 {
@@ -340,6 +329,21 @@ fn finish(disk: &Disk, head: &Head, table: Option<&Table>) -> Result<(), Error> 
         return Err(Error::Corrupt { chunk: 0, what: "its head read back from the disk" });
     }
     Ok(())
+}
+
+/// Makes the kernel see the new table. One that can't read it (no `CONFIG_EFI_PARTITION`) is told each partition.
+fn show_partitions(disk: &Disk, table: Option<&Table>, installed: &mut Installed) {
+    let mut seen = disk.reread_table();
+    for (number, entry) in table.into_iter().flat_map(Table::partitions) {
+        if seen && !disk.partition_path(number).exists() {
+            seen = add_partition(disk, table.map_or(512, Table::sector), number, entry).is_ok();
+        }
+    }
+    if !seen {
+        installed
+            .notes
+            .push("the kernel does not see the new partitions; it will after the next boot".into());
+    }
 }
 
 fn set_boot_entry(

@@ -5,6 +5,7 @@
 pub mod network;
 pub mod tree;
 
+use std::fmt::Write;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -99,8 +100,8 @@ fn check(identity: &Identity) -> Result<(), Error> {
     if !label(&identity.hostname) {
         return Err(Error::Identity(format!("{:?} is no host name (RFC 1123)", identity.hostname)));
     }
-    let is_domain = identity.domain.len() < 254 && identity.domain.split('.').all(label);
-    if !identity.domain.is_empty() && !is_domain {
+    let domain = &identity.domain;
+    if !domain.is_empty() && (domain.len() > 253 || !domain.split('.').all(label)) {
         return Err(Error::Identity(format!("{:?} is no domain", identity.domain)));
     }
     if let Some(key) = identity.ssh_authorized_keys.iter().find(|key| key.chars().any(char::is_control)) {
@@ -131,7 +132,7 @@ fn hosts(tree: &Tree, identity: &Identity) -> Result<String, Error> {
         text.push_str(line);
         text.push('\n');
     }
-    text.extend([address.as_str(), " ", names.as_str(), "\n"]);
+    let _ = writeln!(text, "{address} {names}");
     Ok(text)
 }
 
@@ -142,17 +143,8 @@ fn seed(tree: &Tree, identity: &Identity) -> Result<(), Error> {
     if !domain.is_empty() {
         meta = format!("instance-id: firstlight-{hostname}\nlocal-hostname: {hostname}.{domain}\n");
     }
-    let user = if let Some(cloud_init) = &identity.cloud_init {
-        cloud_init.user_data.clone()
-    } else {
-        let mut text = "#cloud-config\ndisable_root: false\n".to_owned();
-        for (number, key) in identity.ssh_authorized_keys.iter().enumerate() {
-            // JSON strings are YAML strings.
-            let head = if number == 0 { "ssh_authorized_keys:\n" } else { "" };
-            text.extend([head, "  - ", &format!("{key:?}"), "\n"]);
-        }
-        text
-    };
+    let user =
+        identity.cloud_init.as_ref().map_or_else(|| user_data(identity), |given| given.user_data.clone());
     tree.write(format!("{SEED}/meta-data"), 0o600, meta.as_bytes())?;
     tree.write(format!("{SEED}/user-data"), 0o600, user.as_bytes())?;
     if let Some(network) = &identity.network {
@@ -160,4 +152,17 @@ fn seed(tree: &Tree, identity: &Identity) -> Result<(), Error> {
     }
     let sources = b"datasource_list: [NoCloud, None]\n";
     tree.write("/etc/cloud/cloud.cfg.d/99-firstlight.cfg", 0o644, sources)
+}
+
+/// User data for when the administrator gives none: the keys also for the image's own user.
+fn user_data(identity: &Identity) -> String {
+    let mut text = "#cloud-config\ndisable_root: false\n".to_owned();
+    if !identity.ssh_authorized_keys.is_empty() {
+        text.push_str("ssh_authorized_keys:\n");
+    }
+    for key in &identity.ssh_authorized_keys {
+        // In a YAML string of single quotes only these are special.
+        let _ = writeln!(text, "  - '{}'", key.replace('\'', "''"));
+    }
+    text
 }

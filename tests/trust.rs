@@ -3,6 +3,7 @@
 //! Needs root.
 
 mod appliance;
+mod programs;
 mod rack;
 mod ramdisk;
 

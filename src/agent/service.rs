@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::client::{As, Client};
 use super::credentials::{self, Settings};
+use super::install::efi::{EFIVARS, network_next};
 use super::{AgentError, machine};
 use crate::appliance::{CheckIn, Enrol, EnrolStep, HEARTBEAT_SECONDS, Orders};
 use crate::boot::{Instruction, Place};
@@ -164,7 +165,16 @@ async fn drain() {
     }
 }
 
+/// Restarts, over the network if the firmware can be told so.
 async fn restart() -> Result<(), AgentError> {
+    let efivars = Path::new(EFIVARS);
+    if efivars.exists() {
+        match network_next(efivars) {
+            Ok(Some(entry)) => tracing::info!(entry, "the firmware boots over the network next"),
+            Ok(None) => tracing::warn!("the firmware has no entry for the network; its boot order counts"),
+            Err(error) => tracing::warn!(%error, "the firmware cannot be told; its boot order counts"),
+        }
+    }
     let orderly = Command::new("systemctl").arg("reboot").stdin(Stdio::null()).status().await;
     if orderly.is_ok_and(|status| status.success()) { Ok(()) } else { machine::restart() }
 }

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::store::Tx;
 
-use super::agent::{complete, identify};
+use super::agent::identity::{complete, identify};
 use super::transition::transition;
 use super::{AppError, Appliance, now, random};
 
@@ -134,11 +134,7 @@ impl Appliance {
                 if let Some(signal) = &signal {
                     transition(tx, &mut node, signal, at, None)?;
                 }
-                let told = report.facts.as_ref().map(|facts| Identity {
-                    serial: facts.serial.clone(),
-                    uuid: facts.uuid.to_ascii_lowercase(),
-                    endorsement_key: None,
-                });
+                let told = report.facts.as_ref().map(|facts| Identity::of(&facts.serial, &facts.uuid, None));
                 observe(&mut node, report, at);
                 if let Some(told) = told {
                     match identify(tx.world(), &node, &told) {

@@ -12,7 +12,8 @@ use crate::model::{
 };
 use crate::store::Tx;
 
-use super::agent::{EnrolStep, identify, identity};
+use super::agent::identity::{complete, identify, identity};
+use super::agent::{EnrolStep, certify};
 use super::nodes::no_group;
 use super::transition::transition;
 use super::{Actor, AppError, Appliance, now, random};
@@ -156,9 +157,9 @@ impl Appliance {
                     reserve(tx, &node, ip, at)?;
                 }
                 transition(tx, &mut node, &Signal::Adopt, at, Some(&invitation.by))?;
-                super::agent::complete(&mut node.identity, told);
+                complete(&mut node.identity, told);
                 node.certificates.clear();
-                Ok(super::agent::certify(tx, node, issued, at))
+                Ok(certify(tx, node, issued, at))
             })
             .await
     }

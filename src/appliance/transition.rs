@@ -5,7 +5,7 @@ use crate::model::{Change, EventKind, Identity, Lease, LeaseState, Node, Signal,
 use crate::store::Tx;
 
 use super::AppError;
-use super::agent::identity_at_approval;
+use super::agent::identity::identity_at_approval;
 
 /// Gives `node` the signal. The caller puts the node; leases and the event are put here.
 pub fn transition(

@@ -17,6 +17,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod network;
 pub mod node;
+pub mod placeholder;
 pub mod selector;
 pub mod time;
 pub mod world;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::hardware::{Arch, Firmware};
 use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
 use super::lifecycle::State;
+use super::placeholder::known;
 use super::time::Timestamp;
 
 /// A server that was seen on a management network.
@@ -166,6 +167,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// From what the machine tells. What its maker left in where nothing was known is left out: two machines may well have
+    /// the same.
+    pub fn of(serial: &str, uuid: &str, endorsement_key: Option<String>) -> Self {
+        let serial = known(serial.to_owned());
+        Self { serial, uuid: known(uuid.to_ascii_lowercase()), endorsement_key }
+    }
+
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -2,14 +2,13 @@
 
 mod modules;
 mod tables;
-mod text;
 
 use std::path::Path;
 
 use super::read;
 use crate::model::inventory::{Dimm, System};
+use crate::model::placeholder::known;
 use tables::{Structure, structures};
-use text::known;
 
 /// The largest tables that are read; those of large servers have some 64 KiB.
 const TABLES: u64 = 1 << 20;

@@ -147,6 +147,39 @@ pub fn set_entry(efivars: &Path, option: &LoadOption, position: Position) -> Res
     Ok(number)
 }
 
+/// Has the firmware boot over the network the next time, once, whatever its order is (`BootNext`). The number of the entry;
+/// `None` when there is no entry for the network.
+pub fn network_next(efivars: &Path) -> Result<Option<u16>, Error> {
+    let order = read(efivars, "BootOrder")?.unwrap_or_default();
+    for number in order.as_chunks::<2>().0.iter().map(|two| u16::from_le_bytes(*two)) {
+        let option = read(efivars, &variable(number))?.and_then(|value| LoadOption::parse(&value));
+        if option.is_some_and(|option| option.attributes & ACTIVE != 0 && is_network(&option.device_path)) {
+            write(efivars, "BootNext", &number.to_le_bytes())?;
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a device path leads over IPv4 from a network card: it has nodes `MAC(…)` and `IPv4(…)`, and no URI, which is HTTP
+/// boot (UEFI 2.10, 10.3.4.13, 10.3.4.14 and 10.3.4.22).
+fn is_network(mut path: &[u8]) -> bool {
+    let (mut card, mut ipv4) = (false, false);
+    while let Some(([kind, subtype, length @ ..], _)) = path.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_le_bytes(*length));
+        match (kind, subtype) {
+            (3, 0x0b) => card = true,
+            (3, 0x0c) => ipv4 = true,
+            (3, 0x18) => return false,
+            (0x7f, 0xff) => return card && ipv4,
+            _ => {}
+        }
+        let Some(rest) = path.get(length.max(4)..) else { return false };
+        path = rest;
+    }
+    false
+}
+
 /// The loader on a mounted EFI system partition, as a device path names it: a distribution's shim, then its GRUB, then
 /// the one for removable media. `architecture` is as in file names: `x64`, `aa64`.
 pub fn find_loader(esp: &Path, architecture: &str) -> Option<String> {

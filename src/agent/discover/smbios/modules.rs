@@ -1,8 +1,8 @@
 //! Memory modules: SMBIOS type 17 (DSP0134 section 7.18).
 
 use super::tables::Structure;
-use super::text::known;
 use crate::model::inventory::Dimm;
+use crate::model::placeholder::known;
 
 /// The module in a slot, with the name of its bank; `None` for an empty slot.
 pub(super) fn module(structure: &Structure) -> Option<(Dimm, String)> {

@@ -210,6 +210,47 @@ fn boot_entries_are_renewed_and_others_left_alone() {
     }
 }
 
+#[test]
+fn the_next_boot_is_over_the_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let name = |variable: &str| at.join(format!("{variable}-8be4df61-93ca-11d2-aa0d-00e098032b8c"));
+    let put = |number: u16, attributes: u32, device_path: &[u8]| {
+        let option = LoadOption {
+            attributes,
+            description: "x".into(),
+            device_path: device_path.to_vec(),
+            optional_data: Vec::new(),
+        };
+        let value = [&[7, 0, 0, 0], option.encode().unwrap().as_slice()].concat();
+        fs::write(name(&format!("Boot{number:04X}")), value).unwrap();
+    };
+    let card = [&[3, 0x0b, 37, 0][..], &[0; 33]].concat();
+    let ipv4 = [&[3, 0x0c, 27, 0][..], &[0; 23]].concat();
+    let ipv6 = [&[3, 0x0d, 60, 0][..], &[0; 56]].concat();
+    let uri = [3, 0x18, 4, 0];
+    let end = [0x7f, 0xff, 4, 0];
+    put(0, 1, &[4, 4, 4, 0, 0x7f, 0xff, 4, 0]);
+    put(1, 1, &[&card[..], &ipv6, &end].concat());
+    put(2, 1, &[&card[..], &ipv4, &uri, &end].concat());
+    put(3, 0, &[&card[..], &ipv4, &end].concat());
+    put(4, 1, &[&card[..], &ipv4, &end].concat());
+    put(5, 1, &[&card[..], &ipv4, &end].concat());
+    fs::write(name("Boot0006"), [7, 0, 0, 0, 1, 0, 0, 0, 9]).unwrap();
+    for (what, order, expected) in [
+        ("no order", &[][..], None),
+        ("a disk, IPv6, HTTP, switched off, and one that is missing", &[6, 9, 0, 1, 2, 3], None),
+        ("the first that is on", &[0, 3, 5, 4], Some(5)),
+    ] {
+        let _ = fs::remove_file(name("BootNext"));
+        let order: Vec<u8> = order.iter().flat_map(|number: &u16| number.to_le_bytes()).collect();
+        fs::write(name("BootOrder"), [&[7, 0, 0, 0], order.as_slice()].concat()).unwrap();
+        assert_eq!(efi::network_next(at).unwrap(), expected, "{what}");
+        let next = fs::read(name("BootNext")).ok().map(|bytes| bytes[4..].to_vec());
+        assert_eq!(next, expected.map(|number| number.to_le_bytes().to_vec()), "{what}");
+    }
+}
+
 fn who() -> Identity {
     Identity {
         hostname: "n1".into(),

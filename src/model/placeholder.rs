@@ -39,7 +39,7 @@ const PLACEHOLDERS: [&str; 34] = [
 ];
 
 /// The text without blanks around it; empty when it is a placeholder, or one character over and over.
-pub(super) fn known(text: String) -> String {
+pub fn known(text: String) -> String {
     let trimmed = text.trim();
     let lower = trimmed.to_lowercase();
     let mut chars = lower.chars();

@@ -163,8 +163,12 @@ impl Qcow2 {
     fn read_cluster(&self, cluster: Cluster, target: &mut [u8]) -> Result<bool, Error> {
         match cluster {
             Cluster::Zero => return Ok(false),
-            // What lies behind the file's end is zero: qcow2 files may be cut short within their last cluster.
-            Cluster::Plain(offset) => drop(read_at_most(&self.file, offset, target)?),
+            // The last cluster may be shorter than a cluster; one that is not there at all was lost on the way here.
+            Cluster::Plain(offset) => {
+                if read_at_most(&self.file, offset, target)? == 0 {
+                    return refuse("the file ends before its data does: it was cut off, copy it again");
+                }
+            }
             Cluster::Compressed { offset, length } => {
                 let mut packed = vec![0; length];
                 let length = read_at_most(&self.file, offset, &mut packed)?;

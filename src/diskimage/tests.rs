@@ -103,7 +103,7 @@ fn images_that_name_other_files_or_are_broken_are_refused() {
         ("cut.xz", "unpacking"),
         ("empty", "empty"),
         ("short.qcow2", "cut off"),
-        ("holed.qcow2", "damaged"),
+        ("holed.qcow2", "cut off"),
         (".", "neither"),
     ];
     for (name, why) in table {

@@ -42,16 +42,32 @@ build-tests: ## compiles every test in one go
 unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
 	$(CARGO) test --release --locked --lib --bins
 	$(CARGO) test --release --locked --test cli --test docs --test image_import --test timeline --test bad_input --test boot_plane \
-		--test disk_image --test watch --test trust --test dhcp_clients -- --test-threads 2
+		--test disk_image --test watch --test trust --test dhcp_clients --test bundles --test cluster_rules --test cluster_fleet \
+		--test packages_apt --test packages_dnf --test packages_mirror --test names --test dhcp_networks --test dhcp_v6 --test dhcp_crash -- --test-threads 2
+	$(MAKE) test-apply
+
+ROOTFS := $(or $(CARGO_TARGET_DIR),target)/rootfs.tar
+
+$(ROOTFS):
+	mmdebstrap --quiet --format=tar --variant=apt bookworm $@.new && mv $@.new $@
+
+.PHONY: test-apply
+test-apply: $(ROOTFS) ## bundles with packages in a Debian tree: real apt, killed at every step
+	FIRSTLIGHT_TEST_ROOTFS=$(abspath $(ROOTFS)) $(CARGO) test --release --locked --lib -- --ignored --test-threads 1 \
+		apply::tests::apt crash::at_every_step_with_packages
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack
-	$(CARGO) test --release --locked --test rack_selftest --test boot --test agent --test hardware --test hosts --test install -- \
+	$(CARGO) test --release --locked --test rack_selftest --test boot --test dhcp_proxy --test agent --test hardware --test hosts --test cluster --test install -- \
 		--test-threads 1
 
 .PHONY: test-install-cuts
 test-install-cuts: build-tests ## ten power cuts in the middle of an installation
 	$(CARGO) test --release --locked --test install -- --nocapture gone_on_with_after_ten_power_cuts
+
+.PHONY: test-dhcp-crash
+test-dhcp-crash: build-tests ## kill -9 in the middle of perfdhcp; CRASHES=50 times
+	ROUNDS=$(or $(CRASHES),50) $(CARGO) test --release --locked --test dhcp_crash -- --nocapture
 
 .PHONY: test-power
 test-power: build-tests ## power cuts on a virtual disk; ROUNDS=200 for a long run
@@ -65,6 +81,11 @@ fuzz: ## every parser edge, 60 s each
 bench: ## ratios against dnsmasq and nginx, measured side by side
 	tests/setup.sh bench
 	$(CARGO) bench --locked --bench compare
+
+.PHONY: bench-dhcp
+bench-dhcp: ## DHCP beside Kea and dnsmasq, with perfdhcp
+	tests/setup.sh bench
+	$(CARGO) bench --locked --bench dhcp
 
 .PHONY: bench-agents
 bench-agents: ## ten thousand agents against one appliance; AGENTS=1000 for fewer

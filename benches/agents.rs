@@ -133,6 +133,9 @@ async fn beat(n: u32, agents: u32, client: Client, period: Duration) -> Vec<Dura
             drained: false,
             image: None,
             disk: None,
+            bundles: None,
+            serf: None,
+            evicted: Vec::new(),
         };
         let started = Instant::now();
         let _: Orders = client.ask("/agent/v2/check-in", &check_in).await.expect("an answer");

@@ -1,4 +1,5 @@
-//! Router advertisements that tell a booting machine: there is no IPv6 here, do not wait for it.
+//! Router advertisements that tell a booting machine where its IPv6 address comes from; or that there is no IPv6 here, so that it does not
+//! wait for it.
 //!
 //! iPXE configures IPv4 and IPv6 side by side and goes on only when both have ended. Where nobody answers its
 //! router solicitations, it sends them for about 15 s before it gives up, at every boot. An advertisement without
@@ -14,7 +15,7 @@ use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
-use crate::model::MacAddr;
+use crate::model::{MacAddr, Network6};
 
 /// `ICMPv6` types (RFC 4861 sections 4.1 and 4.2).
 const ROUTER_SOLICITATION: u8 = 133;
@@ -25,6 +26,24 @@ const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// Shortest time between two answers; what comes faster is dropped. A whole rack that boots at once fits.
 const PACE: Duration = Duration::from_millis(2);
+/// Flags of an advertisement (section 4.2).
+const MANAGED: u8 = 0x80;
+/// See [`MANAGED`].
+const OTHER_CONFIGURATION: u8 = 0x40;
+/// Option type (section 4.6.2), and its flag.
+const PREFIX_INFORMATION: u8 = 3;
+/// See [`PREFIX_INFORMATION`].
+const ON_LINK: u8 = 0x80;
+/// How long the prefix holds without news (section 6.2.1, `AdvValidLifetime`: 30 days).
+const PREFIX_SECONDS: u32 = 2_592_000;
+/// `ff02::1`, all nodes on the link.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// The first few come soon one after the other (section 6.2.4), and then seldom (section 6.2.1, `MaxRtrAdvInterval`).
+const INITIAL: u32 = 3;
+/// See [`INITIAL`].
+const INITIAL_PACE: Duration = Duration::from_secs(16);
+/// See [`INITIAL`].
+const PERIOD: Duration = Duration::from_secs(400);
 
 /// Why solicitations on an interface cannot be answered.
 #[derive(Debug, Error)]
@@ -41,7 +60,9 @@ pub struct Advertiser {
     socket: UdpSocket,
     interface: String,
     index: u32,
-    advertisement: [u8; 24],
+    advertisement: Vec<u8>,
+    /// Whether it is also sent unasked: there is something to tell.
+    periodic: bool,
 }
 
 /// Whether `packet` is a well-formed router solicitation (RFC 4861 section 6.1.1).
@@ -58,13 +79,23 @@ pub fn is_solicitation(packet: &[u8]) -> bool {
     options.is_empty()
 }
 
-/// A router advertisement from the interface at `mac` that promises nothing. The kernel fills in the checksum.
-pub fn advertisement(mac: MacAddr) -> [u8; 24] {
-    let mut packet = [0; 24];
-    packet[0] = ROUTER_ADVERTISEMENT;
-    packet[16] = SOURCE_LINK_LAYER_ADDRESS;
-    packet[17] = 1;
-    packet[18..].copy_from_slice(&mac.0);
+/// A router advertisement from the interface at `mac`: that addresses and more come by `DHCPv6`, and which prefix is on the link; without a
+/// network to tell of, nothing. We are no router either way: its lifetime is 0. The kernel fills in the checksum.
+pub fn advertisement(mac: MacAddr, network: Option<&Network6>) -> Vec<u8> {
+    let network = network.filter(|network| network.advertise);
+    let flags = if network.is_some() { MANAGED | OTHER_CONFIGURATION } else { 0 };
+    let mut packet = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, 0, flags];
+    packet.resize(16, 0);
+    packet.extend([SOURCE_LINK_LAYER_ADDRESS, 1]);
+    packet.extend(mac.0);
+    if let Some(network) = network {
+        // Section 4.6.2: on the link, and nobody makes an address of it by itself.
+        packet.extend([PREFIX_INFORMATION, 4, network.subnet.prefix, ON_LINK]);
+        packet.extend(PREFIX_SECONDS.to_be_bytes());
+        packet.extend(PREFIX_SECONDS.to_be_bytes());
+        packet.extend([0; 4]);
+        packet.extend(network.subnet.address.octets());
+    }
     packet
 }
 
@@ -73,7 +104,7 @@ impl Advertiser {
     ///
     /// # Errors
     /// When the system refuses the socket.
-    pub fn bind(name: &str, index: u32, mac: MacAddr) -> Result<Self, NdpError> {
+    pub fn bind(name: &str, index: u32, mac: MacAddr, network: Option<&Network6>) -> Result<Self, NdpError> {
         let open = || {
             let socket =
                 Socket::new(Domain::IPV6, Type::RAW.nonblocking().cloexec(), Some(Protocol::ICMPV6))?;
@@ -81,19 +112,38 @@ impl Advertiser {
             socket.join_multicast_v6(&ALL_ROUTERS, index)?;
             // Receivers drop advertisements that could have come through a router (section 6.1.2).
             socket.set_unicast_hops_v6(255)?;
+            socket.set_multicast_hops_v6(255)?;
             socket.set_multicast_if_v6(index)?;
             // A raw socket sends and receives datagrams, so tokio's type for those serves.
             UdpSocket::from_std(std::net::UdpSocket::from(std::os::fd::OwnedFd::from(socket)))
         };
         let socket = open().map_err(|cause| NdpError { interface: name.to_owned(), cause })?;
-        Ok(Self { socket, interface: name.to_owned(), index, advertisement: advertisement(mac) })
+        Ok(Self {
+            socket,
+            interface: name.to_owned(),
+            index,
+            advertisement: advertisement(mac, network),
+            periodic: network.is_some_and(|network| network.advertise),
+        })
+    }
+
+    /// The interface it answers on.
+    pub fn interface(&self) -> &str {
+        &self.interface
     }
 
     /// Answers until told to stop.
     pub async fn serve(self, mut shutdown: watch::Receiver<bool>) {
+        let mut sent = 0;
+        let mut next = tokio::time::Instant::now();
         loop {
             let peer = tokio::select! {
                 peer = self.receive() => peer,
+                () = tokio::time::sleep_until(next), if self.periodic => {
+                    next = tokio::time::Instant::now() + if sent < INITIAL { INITIAL_PACE } else { PERIOD };
+                    sent += 1;
+                    Ok(Some(ALL_NODES))
+                }
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
             match peer {
@@ -128,6 +178,7 @@ impl Advertiser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Subnet6;
 
     #[test]
     fn solicitations() {
@@ -140,7 +191,7 @@ mod tests {
             ("with the sender's address", &with_option, true),
             ("an option longer than the packet", &too_long, false),
             ("an option without a length", &no_length, false),
-            ("an advertisement", &advertisement(MacAddr([2; 6]))[..], false),
+            ("an advertisement", &advertisement(MacAddr([2; 6]), None)[..], false),
             ("another code", &[133, 1, 0, 0, 0, 0, 0, 0][..], false),
             ("cut off", &bare[..7], false),
             ("nothing", &[][..], false),
@@ -151,10 +202,27 @@ mod tests {
 
     #[test]
     fn the_advertisement_promises_nothing() {
-        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]));
+        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), None);
         assert_eq!(packet[0], 134);
         assert_eq!(packet[5], 0, "neither managed nor other configuration");
         assert_eq!(packet[6..8], [0, 0], "no router lifetime");
         assert_eq!(packet[16..], [1, 1, 2, 0, 0, 0, 0, 7], "the sender's address, and no prefix");
+    }
+
+    #[test]
+    fn with_a_prefix_addresses_come_by_dhcp() {
+        let subnet: Subnet6 = "fd00:77::/64".parse().expect("a prefix");
+        let network = Network6 { subnet, range: subnet.usual_range(), dns: Vec::new(), advertise: true };
+        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), Some(&network));
+        assert_eq!(packet.len(), 56);
+        assert_eq!((packet[5], &packet[6..8]), (0xc0, &[0, 0][..]), "managed and other, and no router");
+        assert_eq!(
+            packet[24..28],
+            [3, 4, 64, 0x80],
+            "on the link, not for addresses that hosts make themselves"
+        );
+        assert_eq!(packet[40..], subnet.address.octets());
+        let quiet = Network6 { advertise: false, ..network };
+        assert_eq!(advertisement(MacAddr([2; 6]), Some(&quiet)), advertisement(MacAddr([2; 6]), None));
     }
 }

@@ -12,6 +12,7 @@ use appliance::{Appliance, NETWORK};
 use programs::ok;
 use rack::{Disk, Machine, MachineSpec, Rack, key_pair, ssh, wait_for_ssh};
 use ramdisk::BOOT;
+use serde_json::Value;
 
 fn firstlight() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_firstlight"))
@@ -72,7 +73,10 @@ fn enrolled_and_adopted() {
 
     for (name, ip) in [("one", "10.77.0.21"), ("localhost", "10.77.0.22")] {
         let node = appliance.wait(&format!("{name} to be heard"), BOOT, || {
-            appliance.node(name).filter(|node| node["heard"]["phase"] == "ready")
+            // Being heard is in memory at once; what it said is written down a moment later.
+            let told =
+                |node: &Value| node["heard"]["phase"] == "ready" && node["observed"]["kernel"].is_string();
+            appliance.node(name).filter(told)
         });
         assert_eq!((&node["state"], &node["ip"]), (&"ready".into(), &ip.into()), "{node}");
         assert!(node["observed"]["kernel"].as_str().is_some_and(|kernel| kernel.starts_with('6')), "{node}");

@@ -6,9 +6,9 @@ set -euo pipefail
 what=${1:?usage: tests/setup.sh run|test|bench}
 
 run=(qemu-system-x86 ovmf ipxe ipxe-qemu iproute2 util-linux busybox-static cpio zstd kmod curl e2fsprogs)
-test=("${run[@]}" nftables socat udhcpc isc-dhcp-client dhcpcd5 tftp-hpa atftp dnsmasq-base nginx-light tcpdump man-db bash-completion
-  openssl openssh-client mmdebstrap gdisk dosfstools mtools xz-utils qemu-utils xfsprogs btrfs-progs fdisk memtest86+ lldpd swtpm)
-bench=("${test[@]}" kea-admin)
+test=("${run[@]}" nftables socat udhcpc isc-dhcp-client isc-dhcp-relay ndisc6 dhcpcd5 tftp-hpa atftp dnsmasq-base nginx-light tcpdump man-db bash-completion
+  openssl openssh-client mmdebstrap gdisk dosfstools mtools xz-utils qemu-utils xfsprogs btrfs-progs fdisk memtest86+ lldpd swtpm ansible-core bind9-dnsutils kea-admin dnf rpm createrepo-c gnupg)
+bench=("${test[@]}" kea-admin kea-dhcp4-server)
 
 case $what in
   run) wanted=("${run[@]}") ;;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use firstlight::boot::FirmwareTable;
 use firstlight::dhcp::{Destination, Request, View, frame, respond};
-use firstlight::model::{Change, DhcpMode, Lease, LeaseState, MacAddr, Network, Timestamp, World};
+use firstlight::model::{Change, Lease, LeaseState, MacAddr, Network, Timestamp, World};
 use libfuzzer_sys::fuzz_target;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -15,12 +15,11 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 static FIRMWARE: LazyLock<FirmwareTable> = LazyLock::new(|| FirmwareTable::new(&[]).expect("the built-in tables"));
 static NETWORK: LazyLock<Network> = LazyLock::new(|| Network {
     interface: Some("br0".into()),
-    subnet: "10.77.0.0/24".parse().expect("a subnet"),
     ranges: vec!["10.77.0.100-10.77.0.105".parse().expect("a range")],
     gateway: Some(SERVER),
     dns: vec![SERVER],
     lease: Duration::from_secs(3600),
-    dhcp: DhcpMode::Full,
+    ..Network::new("10.77.0.0/24".parse().expect("a subnet"))
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -43,10 +42,14 @@ fuzz_target!(|bytes: &[u8]| {
             let view = View {
                 world: &world,
                 network: &NETWORK,
+                shared: &[],
                 server: SERVER,
+                server_identifier: SERVER,
                 firmware: &FIRMWARE,
                 http_port: 8080,
                 domain: Some("mgmt.example"),
+                names: true,
+                options: &Default::default(),
                 serves_strangers: true,
             };
             let Some(reply) = respond(&request, &view, Timestamp(1)).reply else { continue };

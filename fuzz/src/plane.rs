@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use firstlight::bundle::secret::SecretKey;
 use firstlight::appliance::Appliance;
 use firstlight::boot::{FirmwareTable, Scripts};
 use firstlight::config::Config;
@@ -43,11 +44,11 @@ static SERVERS: LazyLock<Servers> = LazyLock::new(|| {
             let blobs = Blobs::open(&dir).await.expect("a folder");
             let scripts = Scripts::new(&[]).expect("templates");
             let authority = Authority::open(&dir.join("ca")).expect("an authority");
-            let appliance = Appliance::new(config, firmware, scripts, store, blobs, authority);
+            let appliance = Appliance::new(config, firmware, scripts, store, blobs, authority, SecretKey::generate());
             let appliance = Arc::new(appliance);
             let files = Arc::new(BootFiles::of([("x".to_owned(), vec![7; 100].into())]));
             let (_stop, stopped) = watch::channel(false);
-            let server = tftp::Server::bind(Ipv4Addr::LOCALHOST, 0, Arc::clone(&files), Arc::clone(&appliance));
+            let server = tftp::Server::bind(Ipv4Addr::LOCALHOST.into(), 0, Arc::clone(&files), Arc::clone(&appliance));
             let server = server.await.expect("a port");
             let listener = Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("a port");
             let Listener::Tcp(tcp) = &listener else { unreachable!("it was asked for TCP") };

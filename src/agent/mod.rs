@@ -1,10 +1,12 @@
 //! The agent: the same program on a node, as the first process of the ramdisk and as a service of an installed host.
 //!
 //! [`init`] is the first process: it makes the machine usable ([`network`], [`console`], kernel modules), and then does
-//! what the appliance says ([`work`]): [`discover`], [`install`], [`wipe`] or [`rescue`]. [`service`] is the agent of an installed host, [`enrol`] how such a host joins. Both
+//! what the appliance says ([`work`]): [`discover`], [`install`], [`wipe`] or [`rescue`]. [`service`] is the agent of an installed host, [`members`] what it tells of its cluster, [`enrol`] how such a host joins. Both
 //! speak to the appliance through [`client`], with what [`arguments`] or [`credentials`] say of it.
 
+pub mod apply;
 pub mod arguments;
+pub mod bundles;
 pub mod client;
 pub mod console;
 pub mod credentials;
@@ -14,6 +16,7 @@ pub mod init;
 pub mod install;
 pub mod kernel_log;
 pub mod machine;
+pub mod members;
 pub mod network;
 pub mod rescue;
 pub mod rescue_shell;

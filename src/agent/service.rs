@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::bundles::{self, Bundles};
 use super::client::{As, Client};
 use super::credentials::{self, Settings};
 use super::install::efi::{EFIVARS, network_next};
+use super::members::Members;
 use super::{AgentError, machine};
 use crate::appliance::{CheckIn, Enrol, EnrolStep, HEARTBEAT_SECONDS, Orders};
 use crate::boot::{Instruction, Place};
+use crate::bundle::desired::Applied;
 use crate::model::Timestamp;
 use crate::trust::client::{Credentials, request};
 
@@ -30,13 +33,19 @@ const COMING_UP: Duration = Duration::from_secs(3);
 /// When there are no credentials, or the appliance knows this host no more.
 pub async fn run(folder: &Path) -> Result<(), AgentError> {
     let (settings, credentials) = credentials::read(folder)?;
-    let mut service = Service { folder, settings, credentials, server: 0, drained: false };
+    let bundles = Bundles::open(Path::new(bundles::FOLDER)).await;
+    let members = Members::watch();
+    let mut service = Service { folder, settings, credentials, bundles, members, server: 0, drained: false };
     let mut pause = Duration::from_secs(1);
     loop {
         match service.beat().await {
             Ok(next) => {
                 pause = Duration::from_secs(1);
-                tokio::time::sleep(jitter(next)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(jitter(next)) => {}
+                    // All members see it at once; they need not all tell it at once.
+                    () = service.members.changed() => tokio::time::sleep(jitter(COMING_UP)).await,
+                }
             }
             Err(error) if error.is_final() => {
                 // A host that was retired, or cloned: it goes on as it is, and asks seldom.
@@ -68,6 +77,8 @@ struct Service<'a> {
     folder: &'a Path,
     settings: Settings,
     credentials: Credentials,
+    bundles: Bundles,
+    members: Members,
     /// Which of the servers is tried next.
     server: usize,
     drained: bool,
@@ -85,7 +96,14 @@ impl Service<'_> {
     /// One sign of life, and what follows from the answer; the pause until the next.
     async fn beat(&mut self) -> Result<Duration, AgentError> {
         let up = is_up().await;
-        let orders: Orders = self.client()?.ask("/agent/v2/check-in", &self.sign_of_life(up)).await?;
+        let client = self.client()?;
+        let applied = self.bundles.observed().await;
+        if let Some(applied) = &applied {
+            self.bundles.repair(applied).await;
+        }
+        let sign = self.sign_of_life(up, applied).await;
+        let orders: Orders = client.ask("/agent/v2/check-in", &sign).await?;
+        self.members.evict(orders.evict);
         if orders.renew {
             self.renew().await?;
         }
@@ -93,6 +111,7 @@ impl Service<'_> {
             Instruction::Drain => {
                 tracing::info!("gives up its work, as it was told");
                 drain().await;
+                self.bundles.drain(orders.leave).await;
                 self.drained = true;
                 return Ok(Duration::ZERO);
             }
@@ -101,13 +120,20 @@ impl Service<'_> {
                 restart().await?;
                 return Ok(Duration::from_secs(u64::from(HEARTBEAT_SECONDS)));
             }
-            Instruction::Continue => {}
+            Instruction::Continue => {
+                if let Some(generation) = orders.generation
+                    && let Err(error) = self.bundles.follow(&client, generation).await
+                {
+                    tracing::warn!(%error, "cannot go to the generation that the appliance named");
+                }
+            }
             other => tracing::info!(?other, "nothing that an installed host can do"),
         }
-        Ok(if up { Duration::from_secs(u64::from(orders.again_seconds.clamp(1, 3600))) } else { COMING_UP })
+        let pause = Duration::from_secs(u64::from(orders.again_seconds.clamp(1, 3600)));
+        Ok(if up && !self.bundles.is_busy() { pause } else { COMING_UP.min(pause) })
     }
 
-    fn sign_of_life(&self, up: bool) -> CheckIn {
+    async fn sign_of_life(&mut self, up: bool, bundles: Option<Applied>) -> CheckIn {
         CheckIn {
             place: Place::Host,
             boot_id: machine::boot_id(),
@@ -118,6 +144,9 @@ impl Service<'_> {
             drained: self.drained,
             image: self.settings.image.clone(),
             disk: None,
+            bundles,
+            serf: self.members.serf(),
+            evicted: self.members.evicted().await,
         }
     }
 

@@ -246,6 +246,9 @@ fn sign_of_life(doing: &Doing) -> CheckIn {
         drained: false,
         image: None,
         disk: doing.disk.clone(),
+        bundles: None,
+        serf: None,
+        evicted: Vec::new(),
     }
 }
 

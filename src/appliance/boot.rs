@@ -1,6 +1,6 @@
 //! What a booting machine does: it asks for its script, fetches files and reports how far it is.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -176,11 +176,11 @@ impl Appliance {
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub async fn note_transfer(&self, ip: Ipv4Addr, kind: EventKind) -> Result<(), AppError> {
+    pub async fn note_transfer(&self, ip: impl Into<IpAddr>, kind: EventKind) -> Result<(), AppError> {
+        let (ip, at) = (ip.into(), now());
         if self.view().node_at(ip).is_none() {
             return Ok(());
         }
-        let at = now();
         self.store
             .transact(move |tx| {
                 let node = tx.world().node_at(ip).cloned();

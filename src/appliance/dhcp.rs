@@ -1,22 +1,72 @@
 //! A DHCP exchange: the decision, the lease, the node and the event in one transaction, then the reply.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use dhcproto::v4::MessageType;
+
+use crate::boot::{ClientKind, FirmwareTable};
+use crate::config::Config;
+use crate::config::allowlist::Allowlist;
+use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
-use crate::dhcp::server::Exchange;
-use crate::dhcp::{Client, Decision, Reply, Request, View, choose_network, respond};
-use crate::model::{Change, DhcpMode, EventKind, Lease, MacAddr, Node, NodeId, NodeName, Timestamp, World};
+use crate::dhcp::options::{Options, from_table, merge};
+use crate::dhcp::respond::DECLINED;
+use crate::dhcp::server::{Answered, Exchange};
+use crate::dhcp::{Decision, Request, View, assist, choose_network, respond};
+use crate::model::{
+    Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope,
+    Timestamp, World,
+};
 use crate::store::Tx;
 
+use super::pins::OPTIONS_VARIABLE;
 use super::policy::admit;
 use super::{AppError, Appliance, now, random};
 
 impl Exchange for Appliance {
-    async fn exchange(&self, request: Request, interface: &Interface) -> Option<Reply> {
+    fn rank(&self, mac: MacAddr) -> Rank {
+        let world = self.view();
+        if world.node_with_mac(mac).is_some() {
+            Rank::Known
+        } else if world.strangers() < self.config.enrolment.max_unknown {
+            Rank::Stranger
+        } else {
+            Rank::Excess
+        }
+    }
+
+    async fn conflict(
+        &self,
+        request: Arc<Request>,
+        ip: Ipv4Addr,
+        holder: Option<MacAddr>,
+        interface: &Interface,
+    ) -> Option<Answered> {
+        let (mac, at) = (request.client.mac, now());
+        tracing::warn!(%mac, %ip, ?holder, "the address that was to be offered is in use");
+        let set_aside = self.store.transact(move |tx| {
+            let node = tx.world().node_with_mac(mac).cloned();
+            let Some(lease) = tx.world().lease(ip).filter(|lease| lease.mac == mac).cloned() else {
+                return Ok(());
+            };
+            let (state, expires) = (LeaseState::Declined, at.plus(DECLINED));
+            tx.put(Change::PutLease(Lease { state, expires, reserved: false, ..lease }));
+            tx.append(at, node.as_ref(), None, EventKind::AddressInUse { ip, holder });
+            Ok::<_, AppError>(())
+        });
+        if let Err(error) = set_aside.await {
+            tracing::error!(%mac, %ip, %error, "an address in use could not be set aside");
+            return None;
+        }
+        self.exchange(request, interface).await
+    }
+
+    async fn exchange(&self, request: Arc<Request>, interface: &Interface) -> Option<Answered> {
         let (mac, xid, message_type) = (request.client.mac, request.message.xid(), request.message_type);
         let started = std::time::Instant::now();
         match self.dhcp(request, interface).await {
-            Ok(Decision { reply, silent, .. }) => {
+            Ok(Decision { reply, silent, fresh, .. }) => {
                 let ip = reply.as_ref().map(|reply| reply.message.yiaddr());
                 let answer = reply.as_ref().and_then(|reply| reply.message.opts().msg_type());
                 let elapsed_ms = started.elapsed().as_millis();
@@ -25,7 +75,7 @@ impl Exchange for Appliance {
                 } else {
                     tracing::info!(%mac, xid, ?message_type, ?answer, ?ip, elapsed_ms, "DHCP");
                 }
-                reply
+                reply.map(|reply| Answered { reply, fresh })
             }
             Err(error) => {
                 tracing::error!(%mac, xid, ?message_type, %error, "DHCP request failed");
@@ -36,61 +86,107 @@ impl Exchange for Appliance {
 }
 
 impl Appliance {
-    async fn dhcp(&self, request: Request, interface: &Interface) -> Result<Decision, AppError> {
-        let (giaddr, ciaddr) = (request.message.giaddr(), request.message.ciaddr());
-        let network = choose_network(&self.config.networks, &interface.name, giaddr, ciaddr);
-        let Some(network) = network.filter(|network| network.dhcp == DhcpMode::Full).cloned() else {
+    async fn dhcp(&self, request: Arc<Request>, interface: &Interface) -> Result<Decision, AppError> {
+        let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
+        let network = choose_network(&config.networks, &interface.name, &request);
+        let Some(network) = network.filter(|network| network.dhcp != DhcpMode::Off) else {
             return Ok(Decision { silent: Some("no network is configured for it"), ..Decision::default() });
         };
-        let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
-        let (at, server) = (now(), interface.address);
+        let (at, server) = (now(), interface.address_on(network.subnet));
+        if let Some(other) = request.server_identifier()
+            && network.dhcp == DhcpMode::Full
+            && request.message_type == MessageType::Request
+            && Some(other) != request.client.relay.server
+            && !interface.addresses.contains(&other)
+        {
+            self.rogue_heard(&interface.name, other).await;
+        }
+        let server_identifier = request.client.relay.server.unwrap_or(server);
+        let subnet = network.subnet;
         // Only a stranger is looked up there: the list's file is not asked for at every packet.
         let stranger = self.view().node_with_mac(request.client.mac).is_none();
         let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
         self.store
             .transact(move |tx| {
+                // Subnets do not overlap.
+                let Some(network) = config.networks.iter().find(|network| network.subnet == subnet) else {
+                    return Ok(Decision::default());
+                };
+                let others = config.networks.iter().filter(|other| other.subnet != subnet);
+                let shared: Vec<&Network> = others
+                    .filter(|other| other.dhcp == DhcpMode::Full && other.shares_link(network))
+                    .collect();
                 let view = View {
                     world: tx.world(),
-                    network: &network,
+                    network,
+                    shared: &shared,
                     server,
+                    server_identifier,
                     firmware: &firmware,
                     http_port: config.http_port,
                     domain: config.domain.as_deref(),
+                    names: config.dns.enabled,
+                    options: &options_for(tx.world(), &config.options, network, request.client.mac),
                     serves_strangers: tx.world().strangers() < config.enrolment.max_unknown,
                 };
-                let mut decision = respond(&request, &view, at);
+                let mut decision = match network.dhcp {
+                    DhcpMode::Proxy => assist(&request, &view, at),
+                    _ => respond(&request, &view, at),
+                };
+                let named = view.pool().reserved(&request.client).and_then(|reserved| reserved.name.clone());
                 let before = tx.world().node_with_mac(request.client.mac).cloned();
                 // Who gets nothing leaves no trace: a flood must not fill the store.
                 if before.is_none() && decision.reply.is_none() {
                     return Ok(decision);
                 }
-                let mut node = match &before {
+                let node = match &before {
                     Some(node) => node.clone(),
-                    None => discover(tx, fresh, request.client.mac, at),
+                    None => discover(tx, fresh, request.client.mac, named, at),
                 };
                 for change in std::mem::take(&mut decision.changes) {
-                    tx.put(reserved_if_trusted(change, &node));
+                    match reserved_if_trusted(change, &node) {
+                        Change::PutLease(lease) if lease.state == LeaseState::Offered => {
+                            tx.put_passing(&Change::PutLease(lease));
+                        }
+                        change => tx.put(change),
+                    }
                 }
-                learn(tx, &mut node, &request.client, &firmware, at);
-                if let Some(kind) = decision.event.take() {
-                    tx.append(at, Some(&node), None, kind);
-                }
-                if before.is_none() {
-                    admit(tx, &mut node, &config, allowlist.as_deref(), None, at)?;
-                }
-                if before.as_ref() != Some(&node) {
-                    tx.put(Change::PutNode(node));
-                }
+                let (kind, uuid) = (&request.client.kind, request.client.uuid.clone());
+                let told = Told { kind, uuid, event: decision.event.take() };
+                let rules = Rules { config: &config, firmware: &firmware, allowlist: allowlist.as_deref() };
+                keep_node(tx, before.as_ref(), node, told, &rules, at)?;
                 Ok(decision)
             })
             .await
     }
 }
 
+/// The options that an operator configured: of the appliance, the network, the node's group and the node, the nearer ones counting.
+fn options_for(world: &World, all: &Options, network: &Network, mac: MacAddr) -> Options {
+    let node = world.node_with_mac(mac);
+    let group = node.and_then(|node| node.group.clone()).map(Scope::Group);
+    let own = node.map(|node| Scope::Node(node.id));
+    let scoped: Vec<Options> = group
+        .into_iter()
+        .chain(own)
+        // They were checked when they were set.
+        .filter_map(|scope| from_table(world.variables(&scope)?.get(OPTIONS_VARIABLE)?).ok())
+        .collect();
+    merge([all, &network.options].into_iter().chain(&scoped))
+}
+
 /// Records a node that was never seen before. The caller puts it.
-fn discover(tx: &mut Tx, id: NodeId, mac: MacAddr, at: Timestamp) -> Node {
-    let node = Node::discovered(id, free_name(tx.world(), mac, id), mac, at);
+pub(super) fn discover(
+    tx: &mut Tx,
+    id: NodeId,
+    mac: MacAddr,
+    named: Option<NodeName>,
+    at: Timestamp,
+) -> Node {
+    let named = named.filter(|name| tx.world().node_named(name).is_none());
+    let name = named.unwrap_or_else(|| free_name(tx.world(), mac, id));
+    let node = Node::discovered(id, name, mac, at);
     tx.append(at, Some(&node), None, EventKind::Discovered { mac });
     node
 }
@@ -109,19 +205,66 @@ fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
 /// An approved node's address is nobody else's for ever.
 fn reserved_if_trusted(change: Change, node: &Node) -> Change {
     match change {
-        Change::PutLease(lease)
-            if node.state.is_trusted() && lease.state != crate::model::LeaseState::Declined =>
-        {
+        Change::PutLease(lease) if node.state.is_trusted() && lease.state != LeaseState::Declined => {
             Change::PutLease(Lease { reserved: true, ..lease })
         }
         other => other,
     }
 }
 
+/// What an exchange told of a node.
+pub(super) struct Told<'a> {
+    /// What the client says it is.
+    pub kind: &'a ClientKind,
+    /// Its SMBIOS UUID, where it told one.
+    pub uuid: Option<String>,
+    /// What comes on the timeline.
+    pub event: Option<EventKind>,
+}
+
+/// What an operator set, as far as it concerns a node that asks for an address.
+pub(super) struct Rules<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Which boot file which firmware gets.
+    pub firmware: &'a FirmwareTable,
+    /// Who may join unasked.
+    pub allowlist: Option<&'a Allowlist>,
+}
+
+/// Writes down what became of a node in an exchange: `before` is as it was, none for one that was seen for the first time.
+pub(super) fn keep_node(
+    tx: &mut Tx,
+    before: Option<&Node>,
+    mut node: Node,
+    told: Told<'_>,
+    rules: &Rules<'_>,
+    at: Timestamp,
+) -> Result<(), AppError> {
+    learn(tx, &mut node, told.kind, told.uuid, rules.firmware, at);
+    if let Some(kind) = told.event {
+        tx.append(at, Some(&node), None, kind);
+    }
+    if before.is_none() {
+        admit(tx, &mut node, rules.config, rules.allowlist, None, at)?;
+    }
+    if before != Some(&node) {
+        tx.put(Change::PutNode(node));
+    }
+    Ok(())
+}
+
 /// Keeps what the firmware tells of itself.
-fn learn(tx: &mut Tx, node: &mut Node, client: &Client, table: &crate::boot::FirmwareTable, at: Timestamp) {
-    let Some(entry) = client.kind.architecture().and_then(|code| table.of_architecture(code)) else { return };
-    let uuid = client.uuid.clone().or_else(|| node.uuid.clone());
+fn learn(
+    tx: &mut Tx,
+    node: &mut Node,
+    kind: &ClientKind,
+    uuid: Option<String>,
+    table: &FirmwareTable,
+    at: Timestamp,
+) {
+    let Some(entry) = kind.architecture().and_then(|code| table.of_architecture(code)) else { return };
+    let uuid = uuid.or_else(|| node.uuid.clone());
     if (node.arch, node.firmware, &node.uuid) == (Some(entry.arch), Some(entry.firmware), &uuid) {
         return;
     }

@@ -33,7 +33,7 @@ impl Appliance {
                 if tx.world().group(&name).is_some() {
                     return Err(AppError::Refused(format!("there is a group '{name}' already")));
                 }
-                let group = Group { name: name.clone(), pin: None, created };
+                let group = Group { name: name.clone(), pin: None, bundles: Vec::new(), created };
                 tx.put(Change::PutGroup(group.clone()));
                 tx.append(created, None, Some(&actor.0), EventKind::GroupCreated { group: name });
                 Ok(group_view(tx.world(), &group))

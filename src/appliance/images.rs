@@ -250,7 +250,8 @@ impl Appliance {
 }
 
 fn digests(world: &World) -> BTreeSet<Sha256Digest> {
-    world.images().flat_map(Image::artifacts).map(|artifact| artifact.sha256).collect()
+    let images = world.images().flat_map(Image::artifacts).map(|artifact| artifact.sha256);
+    images.chain(world.bundles().map(|bundle| bundle.archive.sha256)).collect()
 }
 
 /// What every manifest must hold to, whoever sent it.

@@ -1,39 +1,108 @@
 //! What an administrator does with leases.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::{Change, EventKind};
+use serde::{Deserialize, Serialize};
 
-use super::views::{LeaseView, lease_view};
+use crate::dhcp::import::Imported;
+use crate::model::{Change, EventKind, Lease, LeaseState, Network, Timestamp, World};
+
+use super::views::{LeaseView, lease_view, lease6_view};
 use super::{Actor, AppError, Appliance, now};
+
+/// Leases of another server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportLeases {
+    /// The leases.
+    pub leases: Vec<Imported>,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportReport {
+    /// How many are ours now.
+    pub imported: u64,
+    /// Those that are not.
+    pub left: Vec<Left>,
+}
+
+/// A lease that was not taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// Why not.
+    pub why: String,
+}
 
 impl Appliance {
     /// All leases, by address.
     pub fn leases(&self) -> Vec<LeaseView> {
         let (world, at) = (self.view(), now());
-        world.leases().map(|lease| lease_view(&world, lease, at)).collect()
+        let v4 = world.leases().map(|lease| lease_view(&world, lease, at));
+        v4.chain(world.leases6().map(|lease| lease6_view(&world, lease, at))).collect()
     }
 
     /// One lease.
     ///
     /// # Errors
     /// When nobody holds the address.
-    pub fn lease(&self, ip: Ipv4Addr) -> Result<LeaseView, AppError> {
-        let world = self.view();
-        world.lease(ip).map(|lease| lease_view(&world, lease, now())).ok_or_else(|| no_lease(ip))
+    pub fn lease(&self, ip: IpAddr) -> Result<LeaseView, AppError> {
+        let (world, at) = (self.view(), now());
+        let found = match ip {
+            IpAddr::V4(ip) => world.lease(ip).map(|lease| lease_view(&world, lease, at)),
+            IpAddr::V6(ip) => world.lease6(ip).map(|lease| lease6_view(&world, lease, at)),
+        };
+        found.ok_or_else(|| no_lease(ip))
+    }
+
+    /// Takes over what another server gave: each client keeps its address. What stands against it is told, and the rest is done.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn import_leases(&self, import: ImportLeases, actor: Actor) -> Result<ImportReport, AppError> {
+        let (at, networks) = (now(), self.config.networks.clone());
+        self.store
+            .transact(move |tx| {
+                let mut report = ImportReport::default();
+                for one in import.leases {
+                    match importable(tx.world(), &networks, &one, at) {
+                        Ok(lease) => {
+                            tx.put(Change::PutLease(lease));
+                            report.imported += 1;
+                        }
+                        Err(why) => report.left.push(Left { ip: one.ip, why }),
+                    }
+                }
+                if report.imported > 0 {
+                    let count = report.imported;
+                    tx.append(at, None, Some(&actor.0), EventKind::LeasesImported { count });
+                }
+                Ok(report)
+            })
+            .await
     }
 
     /// Takes an address back, whoever holds it.
     ///
     /// # Errors
     /// When nobody holds it.
-    pub async fn release_lease(&self, ip: Ipv4Addr, actor: Actor) -> Result<(), AppError> {
+    pub async fn release_lease(&self, ip: IpAddr, actor: Actor) -> Result<(), AppError> {
         let at = now();
         self.store
             .transact(move |tx| {
-                let mac = tx.world().lease(ip).ok_or_else(|| no_lease(ip))?.mac;
-                let node = tx.world().node_with_mac(mac).cloned();
-                tx.put(Change::DeleteLease(ip));
+                let (mac, change) = match ip {
+                    IpAddr::V4(ip) => {
+                        (tx.world().lease(ip).map(|lease| Some(lease.mac)), Change::DeleteLease(ip))
+                    }
+                    IpAddr::V6(ip) => {
+                        (tx.world().lease6(ip).map(|lease| lease.mac), Change::DeleteLease6(ip))
+                    }
+                };
+                let mac = mac.ok_or_else(|| no_lease(ip))?;
+                let node = mac.and_then(|mac| tx.world().node_with_mac(mac)).cloned();
+                tx.put(change);
                 tx.append(at, node.as_ref(), Some(&actor.0), EventKind::LeaseReleased { ip, mac });
                 Ok(())
             })
@@ -41,6 +110,33 @@ impl Appliance {
     }
 }
 
-fn no_lease(ip: Ipv4Addr) -> AppError {
+/// What an imported lease is here.
+fn importable(world: &World, networks: &[Network], one: &Imported, at: Timestamp) -> Result<Lease, String> {
+    let network = networks.iter().find(|network| network.subnet.has_host(one.ip));
+    let network = network.ok_or("it is of no network here")?;
+    if !one.mac.is_client() {
+        return Err(format!("{} is no client's hardware address", one.mac));
+    }
+    let held = world.lease(one.ip).filter(|lease| lease.mac != one.mac);
+    if let Some(other) = held.filter(|lease| lease.reserved || lease.expires > at) {
+        return Err(format!("{} holds it already", other.mac));
+    }
+    if let Some(key) = network.reservations.holder(one.ip) {
+        return Err(format!("the configuration reserves it for {key}"));
+    }
+    let expires =
+        one.expires.map_or(at.plus(network.lease), |seconds| Timestamp(seconds.saturating_mul(1000)));
+    Ok(Lease {
+        ip: one.ip,
+        mac: one.mac,
+        state: LeaseState::Bound,
+        expires,
+        // One without an end is a reservation by another name.
+        reserved: one.reserved || one.expires.is_none(),
+        hostname: one.hostname.clone(),
+    })
+}
+
+fn no_lease(ip: IpAddr) -> AppError {
     AppError::NotFound(format!("nobody holds {ip}; `firstlight lease list` shows who holds what"))
 }

@@ -7,43 +7,68 @@
 //! node from state to state. [`views`] are the shapes in which the state is shown, [`error`] what can go wrong.
 
 pub mod agent;
+pub mod ansible;
 mod boot;
+mod bundles;
+mod clusters;
 mod dhcp;
+mod dhcp6;
 mod error;
+mod fleet;
+pub mod gossip;
 mod groups;
 mod images;
 mod invitations;
-mod leases;
+mod jobs;
+pub mod leases;
+pub mod names;
+pub mod networks;
 mod nodes;
 mod orders;
+mod packages;
+mod pins;
 mod policy;
 pub mod presence;
 mod ramdisk;
 mod transition;
 pub mod views;
+mod wanted;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{RwLock, broadcast};
+use tokio::sync::{Notify, RwLock, broadcast};
 
 use crate::boot::{Explanation, FirmwareTable, Scripts, explain};
+use crate::bundle::Bundle;
+use crate::bundle::secret::SecretKey;
 use crate::config::allowlist::Allowlist;
 use crate::config::{Config, Policy, Unknown};
-use crate::model::{Event, EventKind, ImageRef, Selector, Timestamp, World};
+use crate::dhcp::rogue::Rogues;
+use crate::model::{Duid, Event, EventKind, ImageRef, Selector, Sha256Digest, Subnet, Timestamp, World};
+use crate::packages::serve::Service;
 use crate::store::blobs::Blobs;
 use crate::store::{EventQuery, Store};
 use crate::trust::Authority;
 
-pub use agent::{Caller, CheckIn, Enrol, EnrolStep, HEARTBEAT_SECONDS, Hello, InstallReport, Orders};
+pub use agent::{
+    Caller, CheckIn, Enrol, EnrolStep, Evicted, Eviction, HEARTBEAT_SECONDS, Hello, InstallReport, Orders,
+};
 pub use boot::{Next, Report};
+pub use bundles::{BundleShown, BundleView, NodeBundles, PushBundle, PushedBundle, VariableView};
+pub use clusters::{ClusterView, InitCluster, JoinCluster, LeaveCluster, MemberView, ServiceView};
 pub use error::{AppError, Kind};
 pub use images::{ArtifactRef, ImportedBuild, ManifestBuild, ManifestContent};
 pub use invitations::{HostEnrol, Invite, Invited};
+pub use jobs::{JobLog, JobReport};
 pub use nodes::{NodeChange, node_fields};
 pub use orders::BootOnce;
+pub use packages::{PackageView, PushPackage, PushedPackage};
+pub use pins::{PinBundles, SetVariables, Target};
 pub use presence::{Heard, Presence, Progress};
 pub use ramdisk::RamdiskState;
 
@@ -71,11 +96,32 @@ pub struct Appliance {
     pub blobs: Blobs,
     /// Signs certificates.
     pub authority: Authority,
+    /// Packages for nodes; there once their signing key is, which takes seconds to make.
+    pub packages: OnceLock<Arc<Service>>,
     scripts: Scripts,
     store: Store,
     presence: Presence,
+    gossip: gossip::Gossip,
+    rogues: Rogues,
     allowlist: Mutex<CachedAllowlist>,
     ramdisk: ArcSwap<RamdiskState>,
+    /// Opens the secrets among variables.
+    secrets: SecretKey,
+    /// Bundles that were unpacked, by the digest of their archive.
+    loaded: Mutex<HashMap<Sha256Digest, Arc<Bundle>>>,
+    /// What nodes should have of bundles, and whose turn it is.
+    plans: ArcSwap<fleet::Plans>,
+    memo: Mutex<fleet::Memo>,
+    /// When an operator said that a change may be tried again.
+    retries: Mutex<BTreeMap<String, u64>>,
+    /// Has the fleet looked at anew.
+    wake: Notify,
+    /// Our addresses, each with its network.
+    pub addresses: OnceLock<Vec<(Ipv4Addr, Subnet)>>,
+    /// What we call ourselves in `DHCPv6`: made of the authority, so that it stays while we are who we are.
+    duid: Duid,
+    /// Our IPv6 addresses on networks that have a prefix.
+    pub addresses6: OnceLock<Vec<Ipv6Addr>>,
     /// Held for reading while an image is made of artifacts, for writing while unused ones are removed.
     artifacts: RwLock<()>,
 }
@@ -89,18 +135,33 @@ impl Appliance {
         store: Store,
         blobs: Blobs,
         authority: Authority,
+        secrets: SecretKey,
     ) -> Self {
         let ramdisk = if config.ramdisk.is_some() { RamdiskState::Building } else { RamdiskState::None };
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&authority.fingerprint().0[..16]);
         Self {
+            duid: Duid::of_uuid(uuid),
             config,
             firmware,
             blobs,
             authority,
+            packages: OnceLock::new(),
             scripts,
             store,
             presence: Presence::default(),
+            gossip: gossip::Gossip::default(),
+            rogues: Rogues::default(),
             allowlist: Mutex::default(),
             ramdisk: ArcSwap::from_pointee(ramdisk),
+            secrets,
+            loaded: Mutex::default(),
+            plans: ArcSwap::default(),
+            memo: Mutex::default(),
+            retries: Mutex::default(),
+            wake: Notify::new(),
+            addresses: OnceLock::new(),
+            addresses6: OnceLock::new(),
             artifacts: RwLock::new(()),
         }
     }

@@ -3,10 +3,12 @@
 use crate::model::filter::{Field, Filter, Kind, Value};
 use crate::model::inventory::{FIELDS, diff};
 use crate::model::{
-    Change, EventKind, GroupName, ImageRef, InstallRule, Node, NodeName, Selector, Signal, Timestamp, World,
+    Change, EventKind, GroupName, ImageRef, InstallRule, Node, NodeName, RoleName, Selector, Signal,
+    Timestamp, World,
 };
 use crate::store::Tx;
 
+use super::clusters::LeaveCluster;
 use super::images::check_disk_rule;
 use super::transition::transition;
 use super::views::{HardwareView, NodeView, node_view};
@@ -25,6 +27,9 @@ pub struct NodeChange {
     /// Leave the group.
     #[serde(default)]
     pub no_group: bool,
+    /// A new role; an empty text for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Which disk its image is installed on; an empty text for what the image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
@@ -97,9 +102,24 @@ impl Appliance {
     pub async fn set_node(
         &self,
         selector: Selector,
-        change: NodeChange,
+        mut change: NodeChange,
         actor: Actor,
     ) -> Result<NodeView, AppError> {
+        if let Some(role) = change.role.take_if(|role| !role.is_empty()) {
+            let (cluster, node) = {
+                let world = self.view();
+                let node = selector.find(&world)?;
+                (world.cluster_of(node.id).map(|cluster| cluster.name.clone()), node.name.to_string())
+            };
+            match cluster {
+                // In a cluster a role is changed by the safe steps.
+                Some(cluster) => {
+                    let leaving = LeaveCluster { node, role: Some(role.parse()?), force: false };
+                    self.leave_cluster(cluster.parse()?, leaving, actor.clone()).await?;
+                }
+                None => change.role = Some(role),
+            }
+        }
         self.change(selector, move |tx, node, at| {
             if let Some(name) = change.name.filter(|name| *name != node.name) {
                 if tx.world().node_named(&name).is_some() {
@@ -122,6 +142,13 @@ impl Appliance {
             if node.group != group {
                 node.group.clone_from(&group);
                 tx.append(at, Some(node), Some(&actor.0), EventKind::Grouped { group });
+            }
+            if let Some(role) = change.role {
+                let role: Option<RoleName> = if role.is_empty() { None } else { Some(role.parse()?) };
+                if node.role != role {
+                    node.role.clone_from(&role);
+                    tx.append(at, Some(node), Some(&actor.0), EventKind::RoleSet { role });
+                }
             }
             if let Some(rule) = change.disk.as_deref().filter(|rule| !rule.is_empty()) {
                 check_disk_rule(rule)?;

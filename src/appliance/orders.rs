@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::boot::{FirmwareTable, Tool};
+use crate::cluster::Disruption;
 use crate::model::{EventKind, NextBoot, Node, Order, Selector, Signal, State, Timestamp};
 use crate::store::Tx;
 
@@ -25,6 +26,15 @@ impl Appliance {
     /// # Errors
     /// When the node is not known, nobody approved it, or it has no agent that could be told.
     pub async fn order(&self, selector: Selector, order: Order, actor: Actor) -> Result<NodeView, AppError> {
+        {
+            let world = self.view();
+            let disruption = match order {
+                Order::Reload => Disruption::Reload,
+                Order::Install => Disruption::Upgrade,
+                Order::Wipe => Disruption::Wipe,
+            };
+            self.guard(&world, selector.find(&world)?, disruption)?;
+        }
         self.change(selector, move |tx, node, at| {
             if order == Order::Install && tx.world().pin_of(node).is_none() {
                 let name = &node.name;
@@ -42,6 +52,10 @@ impl Appliance {
     /// # Errors
     /// When the node is not known, or is retired already.
     pub async fn retire(&self, selector: Selector, wipe: bool, actor: Actor) -> Result<NodeView, AppError> {
+        {
+            let world = self.view();
+            self.guard(&world, selector.find(&world)?, Disruption::Retire)?;
+        }
         self.change(selector, move |tx, node, at| {
             transition(tx, node, &Signal::Retire, at, Some(&actor.0))?;
             if node.state == State::Retiring && !wipe {

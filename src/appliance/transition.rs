@@ -34,6 +34,12 @@ pub fn transition(
                 for lease in leases(tx, node) {
                     tx.put(Change::DeleteLease(lease.ip));
                 }
+                let world = tx.world();
+                let v6: Vec<_> =
+                    node.macs.iter().flat_map(|mac| world.leases6_at(*mac)).map(|lease| lease.ip).collect();
+                for ip in v6 {
+                    tx.put(Change::DeleteLease6(ip));
+                }
             }
             Effect::ForgetSecrets => {
                 node.boot = None;

@@ -1,13 +1,13 @@
 //! The shapes in which the state is shown, by the API and the CLI alike.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::inventory::Inventory;
 use crate::model::{
-    Event, Group, GroupName, Image, ImageRef, Lease, LeaseState, Node, NodeName, Sha256Digest, Timestamp,
-    World,
+    Duid, Event, Group, GroupName, Image, ImageRef, Lease, Lease6, LeaseState, MacAddr, Node, NodeName,
+    Sha256Digest, Timestamp, World,
 };
 
 use super::presence::Heard;
@@ -70,9 +70,22 @@ pub struct ImageView {
 /// A lease and the node that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseView {
-    /// The lease itself.
-    #[serde(flatten)]
-    pub lease: Lease,
+    /// The address.
+    pub ip: IpAddr,
+    /// The hardware address of who holds it, where that is known.
+    pub mac: Option<MacAddr>,
+    /// What an IPv6 client calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duid: Option<Duid>,
+    /// How firmly it is held.
+    pub state: LeaseState,
+    /// Until when.
+    pub expires: Timestamp,
+    /// Whether it is an approved node's, for ever.
+    pub reserved: bool,
+    /// The host name that the client told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// The node that holds it.
     pub node: Option<NodeName>,
     /// Whether it is in use by right now: bound, and not run out.
@@ -131,11 +144,22 @@ pub struct GcView {
 
 /// A node's address.
 pub fn address_of(world: &World, node: &Node) -> Option<Ipv4Addr> {
-    let leases = || node.macs.iter().flat_map(|mac| world.leases_of(*mac));
-    leases()
-        .filter(|lease| matches!(lease.state, LeaseState::Bound | LeaseState::Released))
-        .max_by_key(|lease| lease.expires)
-        .map(|lease| lease.ip)
+    let leases = node.macs.iter().flat_map(|mac| world.leases_of(*mac));
+    latest(leases.map(|lease| (lease.state, lease.expires, lease.ip)))
+}
+
+/// A node's IPv6 address.
+pub fn address6_of(world: &World, node: &Node) -> Option<Ipv6Addr> {
+    let leases = node.macs.iter().flat_map(|mac| world.leases6_at(*mac));
+    latest(leases.map(|lease| (lease.state, lease.expires, lease.ip)))
+}
+
+/// The address of the lease that lasts longest, of those that are in use or may be again.
+fn latest<A>(leases: impl Iterator<Item = (LeaseState, Timestamp, A)>) -> Option<A> {
+    leases
+        .filter(|(state, ..)| matches!(state, LeaseState::Bound | LeaseState::Released))
+        .max_by_key(|(_, expires, _)| *expires)
+        .map(|(.., ip)| ip)
 }
 
 /// Shows a node.
@@ -176,8 +200,30 @@ pub fn image_view(world: &World, image: &Image) -> ImageView {
 /// Shows a lease.
 pub fn lease_view(world: &World, lease: &Lease, now: Timestamp) -> LeaseView {
     LeaseView {
-        lease: lease.clone(),
+        ip: lease.ip.into(),
+        mac: Some(lease.mac),
+        duid: None,
+        state: lease.state,
+        expires: lease.expires,
+        reserved: lease.reserved,
+        hostname: lease.hostname.clone(),
         node: world.node_with_mac(lease.mac).map(|node| node.name.clone()),
+        active: lease.is_active(now),
+    }
+}
+
+/// Shows an IPv6 lease.
+pub fn lease6_view(world: &World, lease: &Lease6, now: Timestamp) -> LeaseView {
+    let node = lease.mac.and_then(|mac| world.node_with_mac(mac));
+    LeaseView {
+        ip: lease.ip.into(),
+        mac: lease.mac,
+        duid: Some(lease.duid.clone()),
+        state: lease.state,
+        expires: lease.expires,
+        reserved: node.is_some_and(|node| node.state.is_trusted()),
+        hostname: None,
+        node: node.map(|node| node.name.clone()),
         active: lease.is_active(now),
     }
 }

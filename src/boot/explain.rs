@@ -158,7 +158,7 @@ mod tests {
     fn dhcp(message: &str, boot_file: Option<&str>) -> EventKind {
         EventKind::Dhcp {
             message: message.into(),
-            ip: Ipv4Addr::new(10, 77, 0, 100),
+            ip: Ipv4Addr::new(10, 77, 0, 100).into(),
             client: "PXE firmware".into(),
             boot_file: boot_file.map(str::to_owned),
             reason: None,

@@ -169,6 +169,7 @@ mod tests {
         world.apply(&Change::PutGroup(Group {
             name: "web".parse().expect("a name"),
             pin,
+            bundles: Vec::new(),
             created: Timestamp(0),
         }));
         world

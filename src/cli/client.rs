@@ -94,6 +94,17 @@ impl Client {
         read(self.send(method, path, Some(length), body).await?).await
     }
 
+    /// Any method, with a JSON body; the answer does not matter.
+    pub async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), ClientError> {
+        let (length, body) = json(body)?;
+        self.send(method, path, Some(length), body).await.map(drop)
+    }
+
     /// POST of what makes the appliance read files of images before it answers.
     pub async fn toil<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let (length, body) = json(&serde_json::json!({}))?;

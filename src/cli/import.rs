@@ -65,6 +65,14 @@ pub async fn import(client: &Client, manifest: Manifest, quiet: bool) -> Result<
     Ok(client.call(Method::POST, "/images", &build).await?)
 }
 
+/// Sends one file that no manifest names; its digest.
+pub async fn send(client: &Client, path: &Path, what: &str, quiet: bool) -> Result<Sha256Digest, CliError> {
+    let part = Part { path: path.to_owned(), sha256: None };
+    let checked = check(&part, what, path, quiet).await?;
+    upload(client, &checked, quiet).await?;
+    Ok(checked.sha256)
+}
+
 impl Checked<'_> {
     fn artifact(self) -> ArtifactRef {
         ArtifactRef { name: self.name, sha256: self.sha256 }

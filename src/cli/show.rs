@@ -319,14 +319,13 @@ pub fn image(view: &ImageView) -> String {
 
 /// `lease list`
 pub fn leases(leases: &[LeaseView]) -> String {
-    let rows = leases.iter().map(|view| {
-        let lease = &view.lease;
+    let rows = leases.iter().map(|lease| {
         let kind = if lease.reserved { "reserved" } else { "sticky" };
-        let state = if view.active { "active" } else { lease.state.name() };
+        let state = if lease.active { "active" } else { lease.state.name() };
         [
             lease.ip.to_string(),
-            lease.mac.to_string(),
-            or_dash(view.node.as_ref()),
+            or_dash(lease.mac.as_ref()),
+            or_dash(lease.node.as_ref()),
             state.into(),
             kind.into(),
             lease.expires.to_string(),

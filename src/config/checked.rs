@@ -1,11 +1,16 @@
 //! The configuration as the program works with it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::wire;
-use crate::model::{AddressRange, Arch, DhcpMode, ImageRef, Network, Subnet};
+use crate::dhcp::options::{self, Options};
+use crate::model::{
+    AddressRange, AddressRange6, Arch, ClientKey, DhcpMode, ImageRef, Network, Network6, Reservation,
+    Reservations, Subnet, Subnet6,
+};
+use crate::packages::mirror::MirrorConfig;
 
 /// Shortest and longest lease that is accepted.
 const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
@@ -21,6 +26,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Folder whose `firmware-cfg/` and `ipxe-scripts/` beat the built-in ones.
     pub overrides: PathBuf,
+    /// DHCP options for everybody.
+    pub options: Options,
     /// The management networks.
     pub networks: Vec<Network>,
     /// Who may join.
@@ -35,6 +42,10 @@ pub struct Config {
     pub ssh_keys: Vec<String>,
     /// UDP port for the logs of firmware, installers and kernels; 0 for none.
     pub syslog_port: u16,
+    /// Whether, and how, names are served.
+    pub dns: Dns,
+    /// Package repositories elsewhere that nodes fetch through the appliance.
+    pub mirrors: Vec<MirrorConfig>,
     /// How long each state may last without anything new.
     pub deadlines: Deadlines,
     /// Machine architectures whose boot files must be there at start.
@@ -43,6 +54,17 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What to log, in the syntax of `tracing-subscriber`'s `EnvFilter`.
     pub log_level: String,
+}
+
+/// Names of nodes and services.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Whether they are served.
+    pub enabled: bool,
+    /// Whether the operator said so: then a port in use is an error.
+    pub demanded: bool,
+    /// Who is asked about the rest of the world; nobody: it is refused.
+    pub forward: Vec<SocketAddr>,
 }
 
 /// Who may join, and what strangers get.
@@ -172,7 +194,10 @@ pub fn check(file: wire::File) -> Result<Config, Wrong> {
         }
         port => port.unwrap_or(8443),
     };
+    let dns = check_dns(&file.dns, file.domain.is_some())?;
     Ok(Config {
+        options: check_options(file.options).map_err(at("options"))?,
+        dns,
         state_dir: file.state_dir.unwrap_or_else(|| "/var/lib/firstlight".into()),
         domain: file.domain,
         socket: file.socket.unwrap_or_else(|| "/run/firstlight/firstlight.sock".into()),
@@ -183,6 +208,7 @@ pub fn check(file: wire::File) -> Result<Config, Wrong> {
         tls_port,
         ramdisk,
         ssh_keys: file.install.ssh_keys,
+        mirrors: file.mirror,
         deadlines: check_deadlines(&file.deadlines)?,
         syslog_port: file.syslog.port.unwrap_or(514),
         architectures,
@@ -221,12 +247,33 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
     let dhcp = match network.dhcp.as_deref() {
         None | Some("full") => DhcpMode::Full,
         Some("off") => DhcpMode::Off,
-        Some("proxy") => {
-            return Err(at("dhcp")("'proxy' is not there yet in this version; use full or off".into()));
-        }
-        Some(other) => return Err(at("dhcp")(format!("'{other}' is not a mode; use full or off"))),
+        Some("proxy") => DhcpMode::Proxy,
+        Some(other) => return Err(at("dhcp")(format!("'{other}' is not a mode; use full, proxy or off"))),
     };
-    if dhcp == DhcpMode::Full && ranges.is_empty() {
+    if dhcp == DhcpMode::Proxy && !ranges.is_empty() {
+        let why = "another server gives addresses there (dhcp = \"proxy\"); leave the ranges out";
+        return Err(at("ranges")(why.into()));
+    }
+    let mut exclude = Vec::new();
+    for text in &network.exclude {
+        let range = if text.contains('-') { text.clone() } else { format!("{text}-{text}") };
+        let range: AddressRange = range.parse().map_err(at("exclude"))?;
+        if !subnet.contains(range.first) || !subnet.contains(range.last) {
+            return Err(at("exclude")(format!("{range} is not within {subnet}")));
+        }
+        exclude.push(range);
+    }
+    if let Some(name) = &network.shared {
+        name.parse::<crate::model::NodeName>().map_err(|error| at("shared_network")(error.to_string()))?;
+    }
+    let v6 = check_network6(&network).map_err(|(key, message)| at(key)(message))?;
+    let mut reservations = Reservations::default();
+    for (number, one) in network.reservation.into_iter().enumerate() {
+        let key = format!("reservation[{number}]");
+        let reservation = check_reservation(one, subnet).map_err(at(&key))?;
+        reservations.add(reservation).map_err(at(&key))?;
+    }
+    if dhcp == DhcpMode::Full && ranges.is_empty() && reservations.iter().next().is_none() {
         let example =
             format!("{subnet} has no addresses to give; add ranges = [\"FIRST-LAST\"], or dhcp = \"off\"");
         return Err(at("ranges")(example));
@@ -252,7 +299,87 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
         dns: network.dns.iter().map(dns).collect::<Result<_, _>>()?,
         lease,
         dhcp,
+        exclude,
+        shared: network.shared,
+        probe: network.probe.unwrap_or(true),
+        reservations,
+        options: check_options(network.options).map_err(at("options"))?,
+        v6,
     })
+}
+
+fn check_network6(network: &wire::Network) -> Result<Option<Network6>, (&'static str, String)> {
+    let Some(text) = &network.subnet6 else {
+        let others = [
+            ("range6", network.range6.is_some()),
+            ("dns6", !network.dns6.is_empty()),
+            ("advertise", network.advertise.is_some()),
+        ];
+        return match others.iter().find(|(_, there)| *there) {
+            Some((key, _)) => Err((key, "it needs subnet6 = \"PREFIX/LENGTH\" beside it".into())),
+            None => Ok(None),
+        };
+    };
+    let subnet: Subnet6 = text.parse().map_err(|message| ("subnet6", message))?;
+    let range = match &network.range6 {
+        None => subnet.usual_range(),
+        Some(text) => text.parse::<AddressRange6>().map_err(|message| ("range6", message))?,
+    };
+    if !subnet.contains(range.first) || !subnet.contains(range.last) || range.first == subnet.address {
+        return Err(("range6", format!("{range} is not within the host addresses of {subnet}")));
+    }
+    let server =
+        |text: &String| text.parse().map_err(|_| ("dns6", format!("'{text}' is not an IPv6 address")));
+    let dns = network.dns6.iter().map(server).collect::<Result<_, _>>()?;
+    Ok(Some(Network6 { subnet, range, dns, advertise: network.advertise.unwrap_or(true) }))
+}
+
+fn check_options(table: toml::Table) -> Result<Options, String> {
+    let table = serde_json::to_value(table).map_err(|error| error.to_string())?;
+    options::from_table(&table)
+}
+
+fn check_reservation(reservation: wire::Reservation, subnet: Subnet) -> Result<Reservation, String> {
+    let wire::Reservation { ip, name, mac, client_id, uuid, circuit_id } = reservation;
+    let address: Ipv4Addr = ip.parse().map_err(|_| format!("ip: '{ip}' is not an IPv4 address"))?;
+    if !subnet.has_host(address) {
+        return Err(format!("ip: {address} is no host address of {subnet}"));
+    }
+    let name = name.map(|name| name.parse().map_err(|error| format!("name: {error}"))).transpose()?;
+    let mac = mac.map(|mac| mac.parse().map(ClientKey::Mac).map_err(|error| format!("mac: {error}")));
+    let client_id = client_id.map(|id| octets(&id).map(ClientKey::ClientId));
+    let uuid = uuid.map(|uuid| check_uuid(&uuid).map(ClientKey::Uuid));
+    let circuit_id = circuit_id.map(|id| octets(&id).map(ClientKey::CircuitId));
+    let mut keys = [mac, client_id, uuid, circuit_id].into_iter().flatten();
+    match (keys.next(), keys.next()) {
+        (Some(key), None) => Ok(Reservation { key: key?, ip: address, name }),
+        (None, _) => Err(format!("whose is {address}? add mac, client_id, uuid or circuit_id")),
+        (Some(_), Some(_)) => Err("one of mac, client_id, uuid and circuit_id, not more".into()),
+    }
+}
+
+/// Bytes: text, or `0x` and hexadecimal digits.
+fn octets(text: &str) -> Result<Vec<u8>, String> {
+    let bytes = match text.strip_prefix("0x") {
+        Some(digits) => hex::decode(digits.replace(':', ""))
+            .map_err(|_| format!("'{text}' is not hexadecimal; write it as 0x0004ab12"))?,
+        None => text.as_bytes().to_vec(),
+    };
+    if (1..=255).contains(&bytes.len()) {
+        Ok(bytes)
+    } else {
+        Err(format!("'{text}' has no length from 1 to 255"))
+    }
+}
+
+fn check_uuid(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits =
+        |part: &str, length: usize| part.len() == length && part.bytes().all(|c| c.is_ascii_hexdigit());
+    let parts: Vec<&str> = lower.split('-').collect();
+    let right =
+        parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, length)| digits(part, length));
+    if right { Ok(lower) } else { Err(format!("'{text}' is not a UUID; dmidecode -s system-uuid shows it")) }
 }
 
 /// Linux: 1 to 15 bytes, no '/', no white space (`dev_valid_name` in the kernel's net/core/dev.c).
@@ -293,6 +420,25 @@ fn check_deadlines(wire: &wire::Deadlines) -> Result<Deadlines, Wrong> {
         configuring: one("configuring", &wire.configuring, 30)?,
         retiring: one("retiring", &wire.retiring, 30)?,
         heartbeat: one("heartbeat", &wire.heartbeat, 2)?,
+    })
+}
+
+fn check_dns(dns: &wire::Dns, domain: bool) -> Result<Dns, Wrong> {
+    if dns.enabled == Some(true) && !domain {
+        let why = "names are served below a domain; add domain = \"mgmt.example\" at the top";
+        return Err(("dns.enabled".into(), why.into()));
+    }
+    let upstream = |text: &String| {
+        let with_port = text.parse::<SocketAddr>().ok();
+        let found = with_port.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 53)));
+        let wrong =
+            || format!("'{text}' is not a name server's address; write it as 192.0.2.53 or 192.0.2.53:5353");
+        found.ok_or_else(|| ("dns.forward".to_owned(), wrong()))
+    };
+    Ok(Dns {
+        enabled: dns.enabled.unwrap_or(domain),
+        demanded: dns.enabled == Some(true),
+        forward: dns.forward.iter().map(upstream).collect::<Result<_, _>>()?,
     })
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::ConfigError;
+use crate::packages::mirror::MirrorConfig;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -15,6 +16,8 @@ pub struct File {
     pub domain: Option<String>,
     pub socket: Option<PathBuf>,
     pub overrides: Option<PathBuf>,
+    #[serde(default)]
+    pub options: toml::Table,
     #[serde(default)]
     pub network: Vec<Network>,
     #[serde(default)]
@@ -30,7 +33,11 @@ pub struct File {
     #[serde(default)]
     pub syslog: Syslog,
     #[serde(default)]
+    pub dns: Dns,
+    #[serde(default)]
     pub deadlines: Deadlines,
+    #[serde(default)]
+    pub mirror: Vec<MirrorConfig>,
     #[serde(default)]
     pub log: Log,
 }
@@ -47,6 +54,31 @@ pub struct Network {
     pub dns: Vec<String>,
     pub lease: Option<String>,
     pub dhcp: Option<String>,
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(rename = "shared_network")]
+    pub shared: Option<String>,
+    pub probe: Option<bool>,
+    pub subnet6: Option<String>,
+    pub range6: Option<String>,
+    #[serde(default)]
+    pub dns6: Vec<String>,
+    pub advertise: Option<bool>,
+    #[serde(default)]
+    pub reservation: Vec<Reservation>,
+    #[serde(default)]
+    pub options: toml::Table,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation {
+    pub ip: String,
+    pub name: Option<String>,
+    pub mac: Option<String>,
+    pub client_id: Option<String>,
+    pub uuid: Option<String>,
+    pub circuit_id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,6 +89,14 @@ pub struct Enrolment {
     pub discovery_image: Option<String>,
     pub max_unknown: Option<usize>,
     pub allowlist: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    pub enabled: Option<bool>,
+    #[serde(default)]
+    pub forward: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,12 +1,12 @@
 //! The interfaces of this host.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use nix::ifaddrs::getifaddrs;
 use thiserror::Error;
 
-use crate::model::{MacAddr, Subnet};
+use crate::model::{MacAddr, Subnet, Subnet6};
 
 /// An interface that is ready to serve a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,22 @@ pub struct Interface {
     pub mac: MacAddr,
     /// Its address on the network: the server identifier.
     pub address: Ipv4Addr,
+    /// All its addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses, but for the link-local one.
+    pub addresses6: Vec<Ipv6Addr>,
+}
+
+impl Interface {
+    /// Our address on a network: one within it, so that clients without a router reach it; else the first.
+    pub fn address_on(&self, subnet: Subnet) -> Ipv4Addr {
+        self.addresses.iter().copied().find(|ip| subnet.has_host(*ip)).unwrap_or(self.address)
+    }
+
+    /// Our address of a prefix.
+    pub fn address6_on(&self, subnet: Subnet6) -> Option<Ipv6Addr> {
+        self.addresses6.iter().copied().find(|ip| subnet.contains(*ip))
+    }
 }
 
 /// Why an interface cannot serve a network.
@@ -44,6 +60,9 @@ pub enum InterfaceError {
         /// An address that would do.
         example: String,
     },
+    /// It has no address of the prefix.
+    #[error("interface '{0}' has no address in {1}; add one, for example: ip -6 addr add {address}1/{prefix} dev {0}", address = .1.address, prefix = .1.prefix)]
+    NoAddress6(String, Subnet6),
     /// It is not Ethernet.
     #[error("interface '{0}' has no Ethernet address; DHCP is served on Ethernet only")]
     NotEthernet(String),
@@ -57,7 +76,8 @@ pub enum InterfaceError {
 /// # Errors
 /// When it is not there, has no address there, or is not Ethernet.
 pub fn find(name: &str, subnet: Subnet) -> Result<Interface, InterfaceError> {
-    let (mut mac, mut address, mut others) = (None, None, BTreeSet::new());
+    let (mut mac, mut addresses, mut addresses6, mut others) =
+        (None, Vec::new(), Vec::new(), BTreeSet::new());
     for entry in getifaddrs()? {
         others.insert(entry.interface_name.clone());
         let Some(storage) = entry.address.filter(|_| entry.interface_name == name) else { continue };
@@ -65,18 +85,21 @@ pub fn find(name: &str, subnet: Subnet) -> Result<Interface, InterfaceError> {
             mac = Some(MacAddr(octets));
         }
         let ip = storage.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip);
-        address = address.or(ip.filter(|ip| subnet.has_host(*ip)));
+        addresses.extend(ip);
+        let ip = storage.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip);
+        addresses6.extend(ip.filter(|ip| !ip.is_unicast_link_local()));
     }
     if !others.contains(name) {
         return Err(InterfaceError::Missing { name: name.to_owned(), others: others.into_iter().collect() });
     }
     let mac =
         mac.filter(|mac| mac.is_client()).ok_or_else(|| InterfaceError::NotEthernet(name.to_owned()))?;
+    let address = addresses.iter().copied().find(|ip| subnet.has_host(*ip));
     let address = address.ok_or_else(|| InterfaceError::NoAddress {
         name: name.to_owned(),
         subnet,
         example: format!("{}/{}", Ipv4Addr::from_bits(subnet.address.to_bits() | 1), subnet.prefix),
     })?;
     let index = nix::net::if_::if_nametoindex(name)?;
-    Ok(Interface { name: name.to_owned(), index, mac, address })
+    Ok(Interface { name: name.to_owned(), index, mac, address, addresses, addresses6 })
 }

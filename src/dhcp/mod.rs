@@ -1,21 +1,30 @@
 //! `DHCPv4` (RFC 2131, 2132) and PXE (RFC 4578).
 //!
-//! Pure: [`request`] reads a message once into what matters, [`pool`] chooses an address, [`respond`] decides the
-//! answer, [`reply`] writes it down, [`frame`] wraps it for a client without an address. With the network:
-//! [`interface`] and [`socket`] are the system calls, [`server`] is the loop.
+//! Pure: [`request`] reads a message once into what matters ([`relay`]: of what a relay adds), [`pool`] chooses an address,
+//! [`respond`] decides the answer ([`proxy`]: beside another server), [`reply`] and [`options`] write it down, [`frame`] wraps it for a client without an address. With the network:
+//! [`interface`] and [`socket`] are the system calls, [`server`] is the loop ([`gate`]: who is let in); [`probe`] asks whether an address is in use,
+//! [`rogue`] looks for other servers.
 
 pub mod frame;
+pub mod gate;
+pub mod import;
 pub mod interface;
+pub mod options;
 pub mod pool;
+pub mod probe;
+pub mod proxy;
+pub mod relay;
 pub mod reply;
 pub mod request;
 pub mod respond;
+pub mod rogue;
 pub mod server;
 pub mod socket;
 
 #[cfg(test)]
 mod tests;
 
+pub use proxy::assist;
 pub use reply::{Destination, Reply};
 pub use request::{Client, Request, RequestError};
 pub use respond::{Decision, View, choose_network, respond};

@@ -8,24 +8,19 @@ use dhcproto::{Encodable, Encoder};
 use crate::boot::{BootFile, ClientKind};
 use crate::model::{MacAddr, Network};
 
+use super::options::value::default_route;
+use super::options::{self, Options};
 use super::request::Request;
+use super::respond::View;
 
 /// The shortest message that is sent: relays and clients from BOOTP's days drop shorter ones (RFC 1542 section 2.1).
 const SHORTEST: usize = 300;
 /// The longest that is sent: an Ethernet frame without the headers.
 const LONGEST: usize = 1472;
-/// What is left away, in this order, when the client takes no longer message. What is not listed stays.
-const EXPENDABLE: [OptionCode; 9] = [
-    OptionCode::TFTPServerName,
-    OptionCode::DomainName,
-    OptionCode::Hostname,
-    OptionCode::Rebinding,
-    OptionCode::Renewal,
-    OptionCode::BroadcastAddr,
-    OptionCode::DomainNameServer,
-    OptionCode::ClientIdentifier,
-    OptionCode::ClientMachineIdentifier,
-];
+/// RFC 3442.
+const ROUTES: u8 = 121;
+/// RFC 4702.
+const FQDN: u8 = 81;
 /// T1 and T2 as parts of the lease time (RFC 2131 section 4.4.5).
 const T1: (u32, u32) = (1, 2);
 /// See [`T1`].
@@ -61,13 +56,22 @@ pub struct Reply {
     pub message: Message,
     /// Where to.
     pub destination: Destination,
+    /// Options beside the message's own, by number; they beat those.
+    pub options: Options,
+    /// What the client asks for (option 55).
+    pub requested: Option<Vec<u8>>,
+    /// Bytes of the longest message that it takes.
+    pub longest: usize,
 }
 
 impl Reply {
     /// The bytes on the wire; `None` when the message does not encode, which only an over-long option could cause.
     pub fn encode(&self) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(576);
-        self.message.encode(&mut Encoder::new(&mut bytes)).ok()?;
+        let mut encoded = Vec::with_capacity(576);
+        self.message.encode(&mut Encoder::new(&mut encoded)).ok()?;
+        let requested = self.requested.as_deref();
+        let limits = options::Limits { requested, longest: self.longest, frame: LONGEST };
+        let mut bytes = options::write(&encoded, &self.options, &limits);
         if bytes.len() < SHORTEST {
             bytes.resize(SHORTEST, 0);
         }
@@ -91,6 +95,10 @@ pub struct Grant<'a> {
     pub hostname: Option<&'a str>,
     /// The domain it is in.
     pub domain: Option<&'a str>,
+    /// Whether we serve names: then we are the name server where no other is configured.
+    pub names: bool,
+    /// Options that an operator configured.
+    pub options: &'a Options,
 }
 
 /// An OFFER, or an ACK.
@@ -110,6 +118,8 @@ pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
     }
     if !network.dns.is_empty() {
         add(DhcpOption::DomainNameServer(network.dns.clone()));
+    } else if grant.names {
+        add(DhcpOption::DomainNameServer(vec![grant.server]));
     }
     if let Some(name) = grant.hostname {
         add(DhcpOption::Hostname(name.to_owned()));
@@ -128,8 +138,31 @@ pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
     if let Some(file) = grant.boot_file {
         name_boot_file(&mut message, file, &request.client.kind);
     }
+    let mut options = grant.options.clone();
+    if let (Some(routes), Some(gateway)) = (options.get_mut(&ROUTES), network.gateway)
+        && !has_default(routes)
+    {
+        // Who heeds it heeds no router option any more (RFC 3442, "DHCP Client Behavior").
+        routes.extend(default_route(gateway));
+    }
+    if let (Some(asked), Some(name)) = (request.client.fqdn, grant.hostname) {
+        options.entry(FQDN).or_insert_with(|| fqdn(asked, name, grant.domain));
+    }
     let destination = destination(request, network, grant.ip);
-    Reply { message: fitted(message, request), destination }
+    reply(message, request, destination, options)
+}
+
+/// What to boot, and nothing else: another server gives the address (PXE specification 2.1, section 2.2.3).
+pub fn boot_only(request: &Request, message_type: MessageType, view: &View<'_>, file: &BootFile) -> Reply {
+    let mut message = answer(request, message_type, view.server);
+    message.set_ciaddr(request.message.ciaddr());
+    name_boot_file(&mut message, file, &request.client.kind);
+    if !matches!(request.client.kind, ClientKind::HttpBoot(_)) {
+        // iPXE, too, knows such an offer by this class.
+        message.opts_mut().insert(DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
+    }
+    let destination = destination(request, view.network, Ipv4Addr::UNSPECIFIED);
+    reply(message, request, destination, Options::new())
 }
 
 /// A NAK (RFC 2131 section 4.3.2 and table 3).
@@ -144,7 +177,7 @@ pub fn refusal(request: &Request, server: Ipv4Addr, reason: &str) -> Reply {
         message.set_flags(Flags::default().set_broadcast());
         Destination::Relay(giaddr)
     };
-    Reply { message: fitted(message, request), destination }
+    reply(message, request, destination, Options::new())
 }
 
 /// What every answer has.
@@ -170,27 +203,46 @@ fn answer(request: &Request, message_type: MessageType, server: Ipv4Addr) -> Mes
     message
 }
 
-/// Leaves away what is convenient until the client can take the message, and adds what the relay gave, as it came and
-/// last of all (RFC 3046 section 2.2). The relay takes that off again, so it only has to fit into a frame; if it does
-/// not, it is left away whole.
-fn fitted(mut message: Message, request: &Request) -> Message {
-    let length = |message: &Message| message.to_vec().map_or(usize::MAX, |bytes| bytes.len());
-    for code in EXPENDABLE {
-        if length(&message) <= request.longest_reply() {
-            break;
-        }
-        message.opts_mut().remove(code);
-    }
+/// With what the relay gave, as it came; written last of all (RFC 3046 section 2.2).
+fn reply(mut message: Message, request: &Request, destination: Destination, options: Options) -> Reply {
     let code = OptionCode::RelayAgentInformation;
     if let Some(option) = request.message.opts().get(code) {
-        let without = message.opts().clone();
-        // Under its own code even when its content is raw: dhcproto puts last what it finds there.
-        message.set_opts(without.clone().into_iter().chain([(code, option.clone())]).collect());
-        if length(&message) > LONGEST {
-            message.set_opts(without);
-        }
+        // Under its own code even when its content is raw: else it would stand twice.
+        let with = message.opts().clone().into_iter().chain([(code, option.clone())]).collect();
+        message.set_opts(with);
     }
-    message
+    let (requested, longest) = (request.requested_options(), request.longest_reply());
+    Reply { message, destination, options, requested, longest }
+}
+
+/// Whether routes (RFC 3442) have one to everywhere.
+fn has_default(mut routes: &[u8]) -> bool {
+    while let [prefix, rest @ ..] = routes {
+        if *prefix == 0 {
+            return true;
+        }
+        routes = rest.get(usize::from(prefix.div_ceil(8)) + 4..).unwrap_or_default();
+    }
+    false
+}
+
+/// The client's full name as we know it (RFC 4702 section 4): names are ours to tell, whatever it would like.
+fn fqdn(asked: u8, name: &str, domain: Option<&str>) -> Vec<u8> {
+    let (server, overrides, encoded) = (1, 2, 4);
+    let flags = server | if asked & server == 0 { overrides } else { 0 } | asked & encoded;
+    let full = domain.map_or_else(|| name.to_owned(), |domain| format!("{name}.{domain}"));
+    let mut bytes = vec![flags, 255, 255];
+    if asked & encoded == 0 {
+        bytes.extend(full.as_bytes());
+    } else {
+        for label in full.split('.') {
+            // A label has 63 bytes at most: names and domains are checked.
+            bytes.push(u8::try_from(label.len()).unwrap_or(63));
+            bytes.extend(label.as_bytes());
+        }
+        bytes.push(0);
+    }
+    bytes
 }
 
 /// Names the boot file in every place where some firmware looks for it.

@@ -7,7 +7,9 @@ use dhcproto::{Decodable, Decoder};
 use thiserror::Error;
 
 use crate::boot::ClientKind;
-use crate::model::MacAddr;
+use crate::model::{ClientKey, MacAddr};
+
+use super::relay::RelayAgent;
 
 /// Bytes of a message before its options (RFC 2131 section 2), magic cookie included.
 const FIXED_PART: usize = 240;
@@ -21,6 +23,8 @@ const PAD: u8 = 0;
 const END: u8 = 255;
 /// RFC 3046.
 const RELAY_AGENT_INFORMATION: u8 = 82;
+/// RFC 4702.
+const FQDN: u8 = 81;
 /// IPv4 and UDP headers, which option 57 counts in.
 const HEADERS: u16 = 28;
 /// What every client takes (RFC 2131 section 2), and the least that option 57 may say (RFC 2132 section 9.10).
@@ -67,6 +71,23 @@ pub struct Client {
     pub uuid: Option<String>,
     /// Its host name (option 12), printable characters only.
     pub hostname: Option<String>,
+    /// Its client identifier (option 61).
+    pub client_id: Option<Vec<u8>>,
+    /// What the relay says of it (option 82).
+    pub relay: RelayAgent,
+    /// The flags of its full name (option 81, RFC 4702 section 2.1).
+    pub fqdn: Option<u8>,
+}
+
+impl Client {
+    /// All by which it may be told from others, in the order in which they count.
+    pub fn keys(&self) -> Vec<ClientKey> {
+        let mut keys = vec![ClientKey::Mac(self.mac)];
+        keys.extend(self.client_id.clone().map(ClientKey::ClientId));
+        keys.extend(self.uuid.clone().map(ClientKey::Uuid));
+        keys.extend(self.relay.circuit_id.clone().map(ClientKey::CircuitId));
+        keys
+    }
 }
 
 /// A message that was found to be a client's.
@@ -96,7 +117,7 @@ impl Request {
         if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
             return Err(RequestError::Cookie);
         }
-        let (essential, relay) = essential(bytes);
+        let (essential, relay, fqdn) = essential(bytes);
         let mut message =
             Message::decode(&mut Decoder::new(&essential)).map_err(|_| RequestError::Malformed)?;
         if !relay.is_empty() {
@@ -104,7 +125,9 @@ impl Request {
             let option = DhcpOption::Unknown(UnknownOption::new(code, relay));
             message.set_opts(message.opts().clone().into_iter().chain([(code, option)]).collect());
         }
-        Self::new(message)
+        let mut request = Self::new(message)?;
+        request.client.fqdn = fqdn;
+        Ok(request)
     }
 
     /// Checks a decoded message.
@@ -126,7 +149,15 @@ impl Request {
             return Err(RequestError::Hardware);
         }
         let message_type = message.opts().msg_type().ok_or(RequestError::NoMessageType)?;
-        let client = Client { mac, kind: kind(&message), uuid: uuid(&message), hostname: hostname(&message) };
+        let client = Client {
+            mac,
+            kind: kind(&message),
+            uuid: uuid(&message),
+            hostname: hostname(&message),
+            client_id: client_id(&message),
+            relay: relay(&message),
+            fqdn: None,
+        };
         Ok(Self { message_type, client, message })
     }
 
@@ -147,6 +178,16 @@ impl Request {
         usize::from(datagram - HEADERS)
     }
 
+    /// The options that it asks for, in its order (option 55).
+    pub fn requested_options(&self) -> Option<Vec<u8>> {
+        match self.message.opts().get(OptionCode::ParameterRequestList) {
+            Some(DhcpOption::ParameterRequestList(codes)) => {
+                Some(codes.iter().map(|code| u8::from(*code)).collect())
+            }
+            _ => None,
+        }
+    }
+
     /// The server it speaks to (option 54).
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         match self.message.opts().get(OptionCode::ServerIdentifier) {
@@ -164,9 +205,9 @@ impl Request {
 ///
 /// And the relay's option by itself: it goes back as it came (RFC 3046 section 2.2), while dhcproto would sort its
 /// sub-options, lose one that stands twice, and end at one it cannot read.
-fn essential(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+fn essential(bytes: &[u8]) -> (Vec<u8>, Vec<u8>, Option<u8>) {
     let (fixed, mut rest) = bytes.split_at(bytes.len().min(FIXED_PART));
-    let (mut kept, mut relay) = (fixed.to_vec(), Vec::new());
+    let (mut kept, mut relay, mut fqdn) = (fixed.to_vec(), Vec::new(), None);
     loop {
         rest = match rest {
             [PAD, rest @ ..] => rest,
@@ -175,6 +216,8 @@ fn essential(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
                 let Some((data, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
                 match *code {
                     RELAY_AGENT_INFORMATION => relay.extend_from_slice(data),
+                    // Two bytes of codes follow its flags.
+                    FQDN if data.len() >= 3 => fqdn = data.first().copied(),
                     code => keep(&mut kept, code, data),
                 }
                 rest
@@ -182,7 +225,7 @@ fn essential(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         };
     }
     kept.push(END);
-    (kept, relay)
+    (kept, relay, fqdn)
 }
 
 fn keep(kept: &mut Vec<u8>, code: u8, data: &[u8]) {
@@ -256,6 +299,20 @@ fn uuid(message: &Message) -> Option<String> {
     Some(fields.join("-"))
 }
 
+/// RFC 2132 section 9.14: two bytes at least.
+fn client_id(message: &Message) -> Option<Vec<u8>> {
+    match message.opts().get(OptionCode::ClientIdentifier) {
+        Some(DhcpOption::ClientIdentifier(id)) if id.len() >= 2 => Some(id.clone()),
+        _ => None,
+    }
+}
+
+/// A switch may tell the port without being a relay (DHCP snooping); links and servers only a relay has a say in.
+fn relay(message: &Message) -> RelayAgent {
+    let told = RelayAgent::parse(bytes(message, OptionCode::RelayAgentInformation));
+    if message.giaddr().is_unspecified() { RelayAgent { link: None, server: None, ..told } } else { told }
+}
+
 fn hostname(message: &Message) -> Option<String> {
     match message.opts().get(OptionCode::Hostname) {
         Some(DhcpOption::Hostname(name)) => Some(printable(name.as_bytes())).filter(|name| !name.is_empty()),
@@ -264,7 +321,7 @@ fn hostname(message: &Message) -> Option<String> {
 }
 
 /// At most 63 printable ASCII characters; what is not is left out.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     bytes
         .iter()
         .filter(|byte| byte.is_ascii_graphic() || **byte == b' ')

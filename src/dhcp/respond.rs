@@ -8,14 +8,15 @@ use dhcproto::v4::MessageType;
 use crate::boot::{ClientKind, FirmwareTable, boot_file};
 use crate::model::{Change, EventKind, Lease, LeaseState, Network, Timestamp, World};
 
-use super::pool;
+use super::options::Options;
+use super::pool::Pool;
 use super::reply::{Grant, Reply, grant, refusal};
 use super::request::Request;
 
 /// How long an offered address is kept for the client.
 const OFFER: Duration = Duration::from_secs(60);
 /// How long an address that somebody found in use is offered to nobody.
-const DECLINED: Duration = Duration::from_secs(600);
+pub const DECLINED: Duration = Duration::from_secs(600);
 
 /// What a decision is made on.
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +25,22 @@ pub struct View<'a> {
     pub world: &'a World,
     /// The network the client is on.
     pub network: &'a Network,
-    /// Our address there: the server identifier (option 54).
+    /// Others on the same link.
+    pub shared: &'a [&'a Network],
+    /// Our address: boot files are there.
     pub server: Ipv4Addr,
+    /// What we are called (option 54): our address, or that of a relay which wants to see renewals (RFC 5107).
+    pub server_identifier: Ipv4Addr,
     /// Which boot file which firmware gets.
     pub firmware: &'a FirmwareTable,
     /// Port of scripts and files.
     pub http_port: u16,
     /// The nodes' domain.
     pub domain: Option<&'a str>,
+    /// Whether we serve names.
+    pub names: bool,
+    /// Options that an operator configured, the nearer ones counting.
+    pub options: &'a Options,
     /// Whether a MAC that nobody knows is answered.
     pub serves_strangers: bool,
 }
@@ -41,32 +50,67 @@ pub struct View<'a> {
 pub struct Decision {
     /// What is answered, if anything.
     pub reply: Option<Reply>,
-    /// What changes in the leases.
+    /// What changes in the leases. An offer passes: it is not written down, since its client takes it within a minute, or asks anew.
     pub changes: Vec<Change>,
     /// What is written on the node's timeline.
     pub event: Option<EventKind>,
+    /// Whether an address is offered that this client never had.
+    pub fresh: bool,
     /// Why nothing is answered; for the log.
     pub silent: Option<&'static str>,
 }
 
 impl Decision {
-    fn silence(why: &'static str) -> Self {
+    pub(super) fn silence(why: &'static str) -> Self {
         Self { silent: Some(why), ..Self::default() }
     }
 }
 
-/// The network of a request: the relay's, or that of the interface it came in by (RFC 2131 section 4.3.1).
+impl<'a> View<'a> {
+    /// The addresses of the client's network.
+    pub fn pool(&self) -> Pool<'a> {
+        Pool { world: self.world, network: self.network, server: self.server }
+    }
+
+    /// The same, of the network on the link where the client has an address or asks for one; else of the first with a free one.
+    fn placed(self, request: &Request, now: Timestamp) -> Self {
+        if self.shared.is_empty() {
+            return self;
+        }
+        let client = &request.client;
+        let all = || {
+            let networks = std::iter::once(self.network).chain(self.shared.iter().copied());
+            networks.map(|network| View { network, ..self })
+        };
+        let asked = [Some(request.message.ciaddr()), request.requested_ip()];
+        let holds = |view: &Self| asked.iter().flatten().any(|ip| view.network.subnet.has_host(*ip));
+        let knows = |view: &Self| view.pool().reserved(client).is_some() || view.pool().own(client).is_some();
+        let discovers = request.message_type == MessageType::Discover;
+        let own = if discovers { all().find(knows) } else { None };
+        let gives = |view: &Self| view.pool().choose(client, request.requested_ip(), now).is_some();
+        own.or_else(|| all().find(holds).filter(|view| !discovers || gives(view)))
+            .or_else(|| all().find(gives))
+            .unwrap_or(self)
+    }
+}
+
+/// The network of a request: the link that the relay names (RFC 3527), the relay's own, or that of the interface it came
+/// in by (RFC 2131 section 4.3.1).
 ///
 /// A client behind a relay renews by unicast, past the relay (section 4.3.2, RENEWING): then only `ciaddr` tells its
 /// network, which has no interface here.
 pub fn choose_network<'n>(
     networks: &'n [Network],
     interface: &str,
-    giaddr: Ipv4Addr,
-    ciaddr: Ipv4Addr,
+    request: &Request,
 ) -> Option<&'n Network> {
+    let (giaddr, ciaddr) = (request.message.giaddr(), request.message.ciaddr());
     if !giaddr.is_unspecified() {
-        return networks.iter().find(|network| network.subnet.has_host(giaddr));
+        // A link is named by any address of it, its own included.
+        return match request.client.relay.link {
+            Some(link) => networks.iter().find(|network| network.subnet.contains(link)),
+            None => networks.iter().find(|network| network.subnet.has_host(giaddr)),
+        };
     }
     let renews = |network: &&Network| network.interface.is_none() && network.subnet.has_host(ciaddr);
     let here = |network: &&Network| network.interface.as_deref() == Some(interface);
@@ -78,6 +122,7 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     if !view.serves_strangers && view.world.node_with_mac(request.client.mac).is_none() {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
+    let view = &view.placed(request, now);
     match request.message_type {
         MessageType::Discover => discover(request, view, now),
         MessageType::Request => requested(request, view, now),
@@ -91,9 +136,12 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 /// RFC 2131 section 4.3.1.
 fn discover(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     let mac = request.client.mac;
-    let Some(ip) = pool::choose(view.world, view.network, view.server, mac, request.requested_ip(), now)
-    else {
-        return Decision::silence("no free address");
+    let pool = view.pool();
+    let Some(ip) = pool.choose(&request.client, request.requested_ip(), now) else {
+        return Decision::silence(match pool.reserved(&request.client) {
+            Some(_) => "the address reserved for it is in use by somebody else",
+            None => "no free address",
+        });
     };
     let held = view.world.lease(ip).filter(|lease| lease.mac == mac);
     // A lease that is in use stays what it is: the client may have restarted and ask twice.
@@ -105,7 +153,8 @@ fn discover(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         let state = LeaseState::Offered;
         vec![Change::PutLease(Lease { ip, mac, state, expires: now.plus(OFFER), reserved, hostname })]
     };
-    give(request, view, MessageType::Offer, ip, changes, true)
+    let fresh = held.is_none() && view.network.probe;
+    Decision { fresh, ..give(request, view, MessageType::Offer, ip, changes, true) }
 }
 
 /// RFC 2131 section 4.3.2: which of the four situations it is shows in the fields that are filled.
@@ -113,10 +162,18 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     let ciaddr = request.message.ciaddr();
     match (request.server_identifier(), request.requested_ip()) {
         // SELECTING, another server's offer.
-        (Some(server), _) if server != view.server => Decision::silence("the client chose another server"),
-        // SELECTING, ours.
+        (Some(server), _) if server != view.server_identifier => {
+            Decision::silence("the client chose another server")
+        }
+        // SELECTING, ours. The offer may have been forgotten: it is not kept over a restart.
         (Some(_), Some(ip)) => match claim(view, request, ip) {
             Ok(lease) => acknowledge(request, view, lease, now, true),
+            Err(_) if view.pool().choose(&request.client, Some(ip), now) == Some(ip) => {
+                let (mac, hostname) = (request.client.mac, request.client.hostname.clone());
+                let reserved = view.world.lease(ip).is_some_and(|lease| lease.mac == mac && lease.reserved);
+                let offered = Lease { ip, mac, state: LeaseState::Offered, expires: now, reserved, hostname };
+                acknowledge(request, view, &offered, now, true)
+            }
             Err(_) => nak(request, view, "that address was not offered to you"),
         },
         // INIT-REBOOT.
@@ -142,7 +199,7 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 
 /// The client's lease of `ip`; else the lease that it has of another address here.
 fn claim<'w>(view: &View<'w>, request: &Request, ip: Ipv4Addr) -> Result<&'w Lease, Option<&'w Lease>> {
-    match pool::own(view.world, view.network, view.server, request.client.mac) {
+    match view.pool().own(&request.client) {
         Some(lease) if lease.ip == ip => Ok(lease),
         other => Err(other),
     }
@@ -166,35 +223,35 @@ fn give(
     let client = &request.client;
     let file = boot_file(view.firmware, &client.kind, client.mac, view.server, view.http_port);
     let hostname = view.world.node_with_mac(client.mac).map(|node| node.name.as_str());
-    let (network, server, domain) = (view.network, view.server, view.domain);
+    let (network, server, domain) = (view.network, view.server_identifier, view.domain);
+    let (names, options, boot_file) = (view.names, view.options, file.as_ref());
     let reply = grant(
         request,
-        &Grant { message_type, ip, network, server, boot_file: file.as_ref(), hostname, domain },
+        &Grant { message_type, ip, network, server, boot_file, hostname, domain, names, options },
     );
     let message = if message_type == MessageType::Offer { "offer" } else { "ack" };
     let event = EventKind::Dhcp {
         message: message.into(),
-        ip,
+        ip: ip.into(),
         client: client.kind.describe(view.firmware),
         boot_file: file.map(|file| file.name),
         reason: None,
     };
-    Decision { reply: Some(reply), changes, event: tell.then_some(event), silent: None }
+    Decision { reply: Some(reply), changes, event: tell.then_some(event), ..Decision::default() }
 }
 
 fn nak(request: &Request, view: &View<'_>, reason: &str) -> Decision {
     let event = EventKind::Dhcp {
         message: "nak".into(),
-        ip: Ipv4Addr::UNSPECIFIED,
+        ip: Ipv4Addr::UNSPECIFIED.into(),
         client: request.client.kind.describe(view.firmware),
         boot_file: None,
         reason: Some(reason.into()),
     };
     Decision {
-        reply: Some(refusal(request, view.server, reason)),
-        changes: Vec::new(),
+        reply: Some(refusal(request, view.server_identifier, reason)),
         event: Some(event),
-        silent: None,
+        ..Decision::default()
     }
 }
 
@@ -202,12 +259,12 @@ fn nak(request: &Request, view: &View<'_>, reason: &str) -> Decision {
 fn decline(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     let declined = request.requested_ip().map(|ip| claim(view, request, ip));
     match (request.server_identifier(), declined) {
-        (Some(server), Some(Ok(lease))) if server == view.server => {
+        (Some(server), Some(Ok(lease))) if server == view.server_identifier => {
             let (ip, expires) = (lease.ip, now.plus(DECLINED));
             let lease = Lease { state: LeaseState::Declined, expires, reserved: false, ..lease.clone() };
             Decision {
                 changes: vec![Change::PutLease(lease)],
-                event: Some(EventKind::LeaseEnded { ip, how: "declined".into() }),
+                event: Some(EventKind::LeaseEnded { ip: ip.into(), how: "declined".into() }),
                 ..Decision::silence("a DECLINE is not answered")
             }
         }
@@ -218,12 +275,12 @@ fn decline(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 /// RFC 2131 section 4.3.4: the client keeps a claim to the address when it returns.
 fn release(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     match (request.server_identifier(), claim(view, request, request.message.ciaddr())) {
-        (Some(server), Ok(lease)) if server == view.server => {
+        (Some(server), Ok(lease)) if server == view.server_identifier => {
             let ip = lease.ip;
             let lease = Lease { state: LeaseState::Released, expires: now, ..lease.clone() };
             Decision {
                 changes: vec![Change::PutLease(lease)],
-                event: Some(EventKind::LeaseEnded { ip, how: "released".into() }),
+                event: Some(EventKind::LeaseEnded { ip: ip.into(), how: "released".into() }),
                 ..Decision::silence("a RELEASE is not answered")
             }
         }

@@ -20,10 +20,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 #[derive(Debug, Error)]
 pub enum SocketError {
     /// Somebody else serves DHCP there.
-    #[error(
-        "UDP port {SERVER_PORT} on {0} is in use; is another DHCP server running? (ss -ulnp sport = :67 tells)"
-    )]
-    InUse(String),
+    #[error("UDP port {1} on {0} is in use; is another DHCP server running? (ss -ulnp sport = :{1} tells)")]
+    InUse(String, u16),
     /// Not allowed.
     #[error(
         "not allowed to serve DHCP on {0}; run as root, or give the process CAP_NET_BIND_SERVICE and CAP_NET_RAW"
@@ -45,7 +43,11 @@ pub struct DhcpSocket {
     packet: Socket,
     link: SockAddr,
     interface: Interface,
+    port: u16,
 }
+
+/// Where PXE clients ask a server that gives no addresses (PXE specification 2.1, section 2.2.3).
+pub const PROXY_PORT: u16 = 4011;
 
 impl DhcpSocket {
     /// Opens both sockets.
@@ -53,19 +55,31 @@ impl DhcpSocket {
     /// # Errors
     /// When the port is in use, or the system refuses.
     pub fn bind(interface: Interface) -> Result<Self, SocketError> {
+        Self::bind_to(interface, SERVER_PORT)
+    }
+
+    /// The same at port 4011, where each client is answered at the address it asks from.
+    ///
+    /// # Errors
+    /// When the port is in use, or the system refuses.
+    pub fn bind_proxy(interface: Interface) -> Result<Self, SocketError> {
+        Self::bind_to(interface, PROXY_PORT)
+    }
+
+    fn bind_to(interface: Interface, port: u16) -> Result<Self, SocketError> {
         let failed = |cause: io::Error| {
             let name = interface.name.clone();
             match cause.kind() {
-                io::ErrorKind::AddrInUse => SocketError::InUse(name),
+                io::ErrorKind::AddrInUse => SocketError::InUse(name, port),
                 io::ErrorKind::PermissionDenied => SocketError::Permission(name),
                 _ => SocketError::System { interface: name, cause },
             }
         };
-        let udp = udp(&interface.name).map_err(failed)?;
+        let udp = udp(&interface.name, port).map_err(failed)?;
         // Protocol 0: it sends, and receives nothing.
         let packet = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None).map_err(failed)?;
-        let link = link_address(interface.index).map_err(failed)?;
-        Ok(Self { udp, packet, link, interface })
+        let link = link_address(interface.index, libc::ETH_P_IP, [0; 6]).map_err(failed)?;
+        Ok(Self { udp, packet, link, interface, port })
     }
 
     /// The interface it serves.
@@ -73,21 +87,24 @@ impl DhcpSocket {
         &self.interface
     }
 
-    /// The next datagram.
+    /// The next datagram: its length, and where it came from.
     ///
     /// # Errors
     /// When the system fails; the next call may succeed.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.udp.recv_from(buffer).await?.0)
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.udp.recv_from(buffer).await
     }
 
-    /// Sends a reply where it goes.
+    /// Sends a reply where it goes, to a request from `source`.
     ///
     /// # Errors
     /// When it does not encode, or the system refuses it; the client asks again.
-    pub async fn send(&self, reply: &Reply) -> io::Result<()> {
+    pub async fn send(&self, reply: &Reply, source: SocketAddr) -> io::Result<()> {
         let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the reply does not fit a datagram");
         let bytes = reply.encode().ok_or_else(too_long)?;
+        if self.port == PROXY_PORT {
+            return self.udp.send_to(&bytes, source).await.map(drop);
+        }
         let target = match reply.destination {
             Destination::Relay(ip) => SocketAddrV4::new(ip, SERVER_PORT),
             Destination::Unicast(ip) => SocketAddrV4::new(ip, CLIENT_PORT),
@@ -103,28 +120,30 @@ impl DhcpSocket {
     }
 }
 
-/// Port 67 of one interface only, so that several can be served and another server on the port is noticed.
-fn udp(interface: &str) -> io::Result<UdpSocket> {
+/// A port of one interface only, so that several can be served and another server on the port is noticed.
+fn udp(interface: &str, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT)))?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
     UdpSocket::from_std(std::net::UdpSocket::from(OwnedFd::from(socket)))
 }
 
-/// `sockaddr_ll` (packet(7)) for sending on the interface of this number; the frame itself names its target.
+/// `sockaddr_ll` (packet(7)) of the interface of this number, for packets of a protocol; a raw frame names its target itself.
 #[expect(unsafe_code, reason = "no library builds a sockaddr_ll for sending")]
-fn link_address(index: u32) -> io::Result<SockAddr> {
+pub(super) fn link_address(index: u32, protocol: i32, to: [u8; 6]) -> io::Result<SockAddr> {
     let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "a number outside the system's range");
+    let mut sll_addr = [0; 8];
+    sll_addr[..6].copy_from_slice(&to);
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).map_err(invalid)?,
-        sll_protocol: u16::try_from(libc::ETH_P_IP).map_err(invalid)?.to_be(),
+        sll_protocol: u16::try_from(protocol).map_err(invalid)?.to_be(),
         sll_ifindex: i32::try_from(index).map_err(invalid)?,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 6,
-        sll_addr: [0; 8],
+        sll_addr,
     };
     let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(invalid)?;
     // SAFETY: a sockaddr_storage is at least as large and as aligned as every other sockaddr, sockaddr_ll too; all of

@@ -11,8 +11,10 @@ use axum::routing::post;
 use axum::{Json, Router};
 
 use crate::appliance::{
-    AppError, Appliance, Caller, CheckIn, Enrol, EnrolStep, Hello, HostEnrol, InstallReport, Orders,
+    AppError, Appliance, Caller, CheckIn, Enrol, EnrolStep, Hello, HostEnrol, InstallReport, JobReport,
+    Orders,
 };
+use crate::bundle::desired::Desired;
 use crate::model::Sha256Digest;
 
 use super::answer::json_of;
@@ -36,6 +38,8 @@ pub fn router(appliance: Arc<Appliance>) -> Router {
         .route("/agent/v2/check-in", post(check_in))
         .route("/agent/v2/installed", post(installed))
         .route("/agent/v2/wiped", post(wiped))
+        .route("/agent/v2/desired", post(desired))
+        .route("/agent/v2/job", post(job))
         .fallback(async || {
             AppError::NotFound("there is nothing here; is the agent newer than the appliance?".into())
         })
@@ -131,4 +135,29 @@ async fn wiped(
     let certificates: Vec<serde_json::Value> = json_of(body, BODY_BYTES).await?;
     appliance.wiped(caller, certificates).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The body of a question for a generation.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Generation {
+    generation: String,
+}
+
+async fn desired(
+    State(appliance): Shared,
+    Speaker(caller): Speaker,
+    body: Body,
+) -> Result<Json<Desired>, AppError> {
+    let asked: Generation = json_of(body, BODY_BYTES).await?;
+    Ok(Json(appliance.desired_of(caller, &asked.generation)?))
+}
+
+async fn job(
+    State(appliance): Shared,
+    Speaker(caller): Speaker,
+    body: Body,
+) -> Result<Json<serde_json::Value>, AppError> {
+    let report: JobReport = json_of(body, INVENTORY_BYTES).await?;
+    Ok(Json(serde_json::json!({ "job": appliance.job_report(caller, report).await? })))
 }

@@ -2,12 +2,14 @@
 //! views of them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use super::hardware::Firmware;
-use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
+use super::ids::{
+    BundleRef, ClusterName, GroupName, ImageRef, MacAddr, NodeId, NodeName, RoleName, Sha256Digest,
+};
 use super::time::Timestamp;
 
 /// One thing that happened.
@@ -42,10 +44,10 @@ pub enum EventKind {
     },
     /// A DHCP exchange that ended with an answer.
     Dhcp {
-        /// The answer's message type: `offer`, `ack` or `nak`.
+        /// The answer's message type: `offer`, `ack` or `nak`; `v6 reply`.
         message: String,
         /// The address given; unspecified with a `nak`.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// Who asked: the firmware's architecture, `ipxe`, or the client's vendor class.
         client: String,
         /// The boot file or script that was named.
@@ -58,9 +60,29 @@ pub enum EventKind {
     /// The client gave its address back, or found it in use.
     LeaseEnded {
         /// The address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// `released` or `declined`.
         how: String,
+    },
+    /// Leases of another server were taken over.
+    LeasesImported {
+        /// How many.
+        count: u64,
+    },
+    /// An address that was to be given is in use by somebody whom nobody knows.
+    AddressInUse {
+        /// The address.
+        ip: Ipv4Addr,
+        /// Who answered, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<MacAddr>,
+    },
+    /// Another DHCP server answers on one of our networks.
+    RogueServer {
+        /// What it calls itself.
+        server: Ipv4Addr,
+        /// Where.
+        interface: String,
     },
     /// A file was sent over TFTP or HTTP.
     Sent {
@@ -164,9 +186,9 @@ pub enum EventKind {
     /// An operator released an address.
     LeaseReleased {
         /// The address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// Who held it.
-        mac: MacAddr,
+        mac: Option<MacAddr>,
     },
     /// The firmware told of itself.
     Firmware {
@@ -241,6 +263,76 @@ pub enum EventKind {
         /// The line.
         line: String,
     },
+    /// A bundle was pushed.
+    BundlePushed {
+        /// The bundle.
+        bundle: BundleRef,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// A bundle was removed.
+    BundleRemoved {
+        /// The bundle.
+        bundle: BundleRef,
+    },
+    /// A node or a group should have other bundles.
+    BundlesPinned {
+        /// The group; the event's own node otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<GroupName>,
+        /// All that it should have.
+        bundles: Vec<BundleRef>,
+    },
+    /// Variables were set or taken away.
+    VariablesSet {
+        /// For whom.
+        scope: String,
+        /// Their names; never their values.
+        names: Vec<String>,
+    },
+    /// A node has another role.
+    RoleSet {
+        /// The role; none any more.
+        role: Option<RoleName>,
+    },
+    /// A node put its bundles in place, or could not.
+    Configured {
+        /// `applied`, `unchanged`, `rolled-back` or `broken`.
+        result: String,
+        /// Why, for a person.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// What it has now.
+        bundles: Vec<String>,
+        /// The job with its output.
+        job: u64,
+        /// Milliseconds.
+        elapsed_ms: u64,
+    },
+    /// Files of bundles were changed by hand, or are as they should be again.
+    Drifted {
+        /// Their paths; none any more.
+        paths: Vec<String>,
+    },
+    /// Checks of bundles do not hold, or all do again.
+    Unhealthy {
+        /// Their names; none any more.
+        checks: Vec<String>,
+    },
+    /// A cluster was made, changed or removed.
+    Cluster {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What happened to it.
+        what: String,
+    },
+    /// A package was pushed or removed.
+    Package {
+        /// Name, version and architecture.
+        package: String,
+        /// What happened to it.
+        what: String,
+    },
     /// A host may enrol by itself.
     Invited {
         /// What it will be called.
@@ -259,6 +351,7 @@ pub enum EventKind {
 }
 
 impl fmt::Display for EventKind {
+    #[expect(clippy::too_many_lines, reason = "a line for each kind of event, where a reader looks for it")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Discovered { mac } => write!(f, "discovered {mac}"),
@@ -274,6 +367,15 @@ impl fmt::Display for EventKind {
                 reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
             }
             Self::LeaseEnded { ip, how } => write!(f, "lease of {ip} {how} by the client"),
+            Self::LeasesImported { count } => write!(f, "{count} leases of another server taken over"),
+            Self::AddressInUse { ip, holder } => {
+                write!(f, "{ip} is in use")?;
+                holder.iter().try_for_each(|holder| write!(f, " by {holder}"))?;
+                f.write_str(" already; another one is given")
+            }
+            Self::RogueServer { server, interface } => {
+                write!(f, "another DHCP server, {server}, answers on {interface}")
+            }
             Self::Sent { protocol, file, bytes, elapsed_ms, complete } => {
                 let end = if *complete { "" } else { ", broken off" };
                 write!(f, "{protocol} {file}: {bytes} bytes in {elapsed_ms} ms{end}")
@@ -301,7 +403,8 @@ impl fmt::Display for EventKind {
             Self::GroupPinned { group, image: None } => write!(f, "group {group} unpinned"),
             Self::ImageImported { image, bytes } => write!(f, "image {image} imported, {bytes} bytes"),
             Self::ImageRemoved { image } => write!(f, "image {image} removed"),
-            Self::LeaseReleased { ip, mac } => write!(f, "address {ip} of {mac} released by hand"),
+            Self::LeaseReleased { ip, mac: Some(mac) } => write!(f, "address {ip} of {mac} released by hand"),
+            Self::LeaseReleased { ip, mac: None } => write!(f, "address {ip} released by hand"),
             Self::Firmware { firmware, uuid } => {
                 write!(f, "firmware is {firmware}")?;
                 uuid.iter().try_for_each(|uuid| write!(f, ", uuid {uuid}"))
@@ -333,6 +436,34 @@ impl fmt::Display for EventKind {
             Self::Reachable { reachable: true } => f.write_str("its agent is heard again"),
             Self::Reachable { reachable: false } => f.write_str("its agent is not heard"),
             Self::Console { app, line } => write!(f, "{app}: {line}"),
+            Self::BundlePushed { bundle, bytes } => write!(f, "bundle {bundle} pushed, {bytes} bytes"),
+            Self::BundleRemoved { bundle } => write!(f, "bundle {bundle} removed"),
+            Self::BundlesPinned { group, bundles } => {
+                group.iter().try_for_each(|group| write!(f, "group {group}: "))?;
+                let names: Vec<String> = bundles.iter().map(ToString::to_string).collect();
+                write!(f, "bundles: {}", if names.is_empty() { "none".into() } else { names.join(", ") })
+            }
+            Self::VariablesSet { scope, names } => {
+                write!(f, "variables of {scope} set: {}", names.join(", "))
+            }
+            Self::RoleSet { role: Some(role) } => write!(f, "has role {role}"),
+            Self::RoleSet { role: None } => f.write_str("has no role any more"),
+            Self::Configured { result, reason, bundles, job, elapsed_ms } => {
+                write!(f, "bundles {result} in {} (job {job})", seconds(*elapsed_ms))?;
+                if reason.is_empty() {
+                    write!(f, ": {}", bundles.join(", "))
+                } else {
+                    write!(f, ": {reason}")
+                }
+            }
+            Self::Drifted { paths } if paths.is_empty() => {
+                f.write_str("its files are as its bundles say again")
+            }
+            Self::Drifted { paths } => write!(f, "changed by hand: {}", paths.join(", ")),
+            Self::Unhealthy { checks } if checks.is_empty() => f.write_str("its bundles are healthy again"),
+            Self::Unhealthy { checks } => write!(f, "unhealthy: {}", checks.join(", ")),
+            Self::Cluster { cluster, what } => write!(f, "cluster {cluster}: {what}"),
+            Self::Package { package, what } => write!(f, "package {package} {what}"),
             Self::Invited { as_node, expires } => {
                 f.write_str("a host may enrol")?;
                 as_node.iter().try_for_each(|name| write!(f, " as {name}"))?;

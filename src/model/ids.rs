@@ -25,6 +25,9 @@ pub enum IdError {
     /// Not `name@version`.
     #[error("'{0}' is not an image reference; write it as name@version, such as debian@12.7")]
     ImageRef(String),
+    /// Not `name@version`.
+    #[error("'{0}' is not a bundle reference; write it as name@version, such as etcd@3.4.23-1")]
+    BundleRef(String),
     /// Not a version.
     #[error(
         "'{0}' is not a valid version: use 1 to 64 of A-Z, a-z, 0-9, '.', '_', '+' and '-', not starting with '.' or '-'"
@@ -170,51 +173,88 @@ label!(
     "image name"
 );
 
-/// An immutable image version, `name@version`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ImageRef {
-    /// The image's name.
-    pub name: ImageName,
-    version: String,
-}
+label!(
+    /// A bundle's name without its version: a DNS label.
+    BundleName,
+    "bundle name"
+);
+label!(
+    /// A cluster's name: a DNS label.
+    ClusterName,
+    "cluster name"
+);
+label!(
+    /// What a node is in its cluster or group, such as `control` or `worker`: a DNS label.
+    RoleName,
+    "role"
+);
 
-impl ImageRef {
-    /// Joins a name and a version; the version may hold `A-Za-z0-9._+-` and no more, so that it is a safe
-    /// path and URL segment.
-    pub fn new(name: ImageName, version: &str) -> Result<Self, IdError> {
-        let bytes = version.as_bytes();
-        let fits = (1..=64).contains(&bytes.len())
-            && bytes.iter().all(|c| c.is_ascii_alphanumeric() || b"._+-".contains(c))
-            && !matches!(bytes.first(), Some(b'.' | b'-'));
-        if fits {
-            Ok(Self { name, version: version.to_owned() })
-        } else {
-            Err(IdError::Version(version.chars().take(80).collect()))
+/// Defines `name@version`; the version may hold `A-Za-z0-9._+-` and no more, so that it is a safe path and URL segment.
+macro_rules! reference {
+    ($(#[$doc:meta])* $type:ident, $name:ident, $error:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type {
+            /// Its name.
+            pub name: $name,
+            version: String,
         }
-    }
 
-    /// The version part.
-    pub fn version(&self) -> &str {
-        &self.version
-    }
+        impl $type {
+            /// Joins a name and a version.
+            pub fn new(name: $name, version: &str) -> Result<Self, IdError> {
+                if is_version(version) {
+                    Ok(Self { name, version: version.to_owned() })
+                } else {
+                    Err(IdError::Version(version.chars().take(80).collect()))
+                }
+            }
+
+            /// The version part.
+            pub fn version(&self) -> &str {
+                &self.version
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}@{}", self.name, self.version)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let (name, version) =
+                    text.split_once('@').ok_or_else(|| IdError::$error(text.chars().take(160).collect()))?;
+                Self::new(name.parse()?, version)
+            }
+        }
+        serde_as_text!($type);
+    };
 }
 
-impl fmt::Display for ImageRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.version)
-    }
+/// Whether `text` can be a version.
+fn is_version(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || b"._+-".contains(c))
+        && !matches!(bytes.first(), Some(b'.' | b'-'))
 }
 
-impl FromStr for ImageRef {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let (name, version) =
-            text.split_once('@').ok_or_else(|| IdError::ImageRef(text.chars().take(160).collect()))?;
-        Self::new(name.parse()?, version)
-    }
-}
-serde_as_text!(ImageRef);
+reference!(
+    /// An immutable image version, `name@version`.
+    ImageRef,
+    ImageName,
+    ImageRef
+);
+reference!(
+    /// An immutable bundle version, `name@version`.
+    BundleRef,
+    BundleName,
+    BundleRef
+);
 
 /// A SHA-256 digest (FIPS 180-4); shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

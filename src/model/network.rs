@@ -1,11 +1,15 @@
 //! Management networks and their addresses.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::network6::Network6;
+use super::reservation::Reservations;
 
 /// One subnet on which nodes boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,45 @@ pub struct Network {
     pub lease: Duration,
     /// What DHCP does here.
     pub dhcp: DhcpMode,
+    /// Addresses within the ranges that nobody is given.
+    pub exclude: Vec<AddressRange>,
+    /// Networks with the same name here are on one link (as are those on one interface): a client may get an address of any.
+    pub shared: Option<String>,
+    /// Whether an address is asked for before it is offered for the first time, lest somebody uses it.
+    pub probe: bool,
+    /// Addresses of one client each.
+    pub reservations: Reservations,
+    /// Options beside those that follow from the rest, by number.
+    pub options: BTreeMap<u8, Vec<u8>>,
+    /// IPv6, where there is any.
+    pub v6: Option<Network6>,
+}
+
+impl Network {
+    /// One without addresses to give; leases last twelve hours.
+    pub fn new(subnet: Subnet) -> Self {
+        Self {
+            interface: None,
+            subnet,
+            ranges: Vec::new(),
+            gateway: None,
+            dns: Vec::new(),
+            lease: Duration::from_secs(12 * 3600),
+            dhcp: DhcpMode::Full,
+            exclude: Vec::new(),
+            shared: None,
+            probe: true,
+            reservations: Reservations::default(),
+            options: BTreeMap::new(),
+            v6: None,
+        }
+    }
+
+    /// Whether both are on one link.
+    pub fn shares_link(&self, other: &Self) -> bool {
+        (self.interface.is_some() && self.interface == other.interface)
+            || (self.shared.is_some() && self.shared == other.shared)
+    }
 }
 
 /// What DHCP does on a network.
@@ -31,6 +74,8 @@ pub struct Network {
 pub enum DhcpMode {
     /// Addresses and boot files.
     Full,
+    /// Boot files only, beside another server that gives addresses (PXE specification 2.1, section 2.2.3).
+    Proxy,
     /// Nothing.
     Off,
 }
@@ -46,11 +91,25 @@ pub struct Subnet {
 
 /// Addresses from `first` to `last`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddressRange {
+pub struct AddressRange<A = Ipv4Addr> {
     /// Lowest address.
-    pub first: Ipv4Addr,
+    pub first: A,
     /// Highest address.
-    pub last: Ipv4Addr,
+    pub last: A,
+}
+
+/// An address that ranges are made of.
+pub trait Address: FromStr + Ord + Copy {
+    /// How a range of such is written.
+    const RANGE: &'static str;
+}
+
+impl Address for Ipv4Addr {
+    const RANGE: &'static str = "10.77.0.100-10.77.0.200";
+}
+
+impl Address for Ipv6Addr {
+    const RANGE: &'static str = "fd00:77::1000-fd00:77::1fff";
 }
 
 impl Subnet {
@@ -101,24 +160,24 @@ impl FromStr for Subnet {
     }
 }
 
-impl AddressRange {
+impl<A: Address> AddressRange<A> {
     /// Whether `ip` is in it.
-    pub fn contains(self, ip: Ipv4Addr) -> bool {
+    pub fn contains(self, ip: A) -> bool {
         (self.first..=self.last).contains(&ip)
     }
 }
 
-impl fmt::Display for AddressRange {
+impl<A: fmt::Display> fmt::Display for AddressRange<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
     }
 }
 
-impl FromStr for AddressRange {
+impl<A: Address> FromStr for AddressRange<A> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("'{text}' is not a range; write it as 10.77.0.100-10.77.0.200");
+        let bad = || format!("'{text}' is not a range; write it as {}", A::RANGE);
         let (first, last) = text.split_once('-').ok_or_else(bad)?;
         let range = Self {
             first: first.trim().parse().map_err(|_| bad())?,

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::hardware::{Arch, Firmware};
-use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
+use super::ids::{BundleRef, GroupName, ImageRef, MacAddr, NodeId, NodeName, RoleName, Sha256Digest};
 use super::lifecycle::State;
 use super::placeholder::known;
 use super::time::Timestamp;
+use crate::bundle::desired::Applied;
 
 /// A server that was seen on a management network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub struct Node {
     /// Its own pin, which beats its group's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<ImageRef>,
+    /// Its own bundles, one version of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<BundleRef>,
+    /// What it is in its group, as an operator said; in a cluster the cluster says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
     /// The boot it is on, or was last on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootAttempt>,
@@ -89,6 +96,8 @@ impl Node {
             uuid: None,
             group: None,
             pin: None,
+            bundles: Vec::new(),
+            role: None,
             boot: None,
             waits_for: None,
             identity: Identity::default(),
@@ -304,6 +313,9 @@ pub struct Observed {
     /// When it last reported `ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
+    /// What it says of its bundles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundles: Option<Applied>,
     /// What discovery found in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,

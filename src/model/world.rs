@@ -4,18 +4,23 @@
 //! transaction works on its own copy and a reader keeps the one it has. It changes only by [`Change`]s, the
 //! same that the store writes down, so what is in memory is what a restart would read.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use crate::cluster::Cluster;
+
+use super::bundle::{Bundle, Scope, Variables};
 use super::event::Event;
 use super::group::Group;
-use super::ids::{GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
+use super::ids::{BundleRef, GroupName, ImageRef, MacAddr, NodeId, NodeName, Sha256Digest};
 use super::image::Image;
 use super::inventory::Inventory;
 use super::invitation::Invitation;
+use super::job::Job;
 use super::lease::Lease;
+use super::lease6::{Duid, Lease6};
 use super::lifecycle::State;
 use super::node::Node;
 use super::time::Timestamp;
@@ -36,10 +41,28 @@ pub enum Change {
     PutImage(Image),
     /// An image is gone.
     DeleteImage(ImageRef),
+    /// A bundle is new.
+    PutBundle(Bundle),
+    /// A bundle is gone.
+    DeleteBundle(BundleRef),
+    /// Variables are new or different; none removes them.
+    PutVariables(Scope, Variables),
+    /// A cluster is new or different.
+    PutCluster(Cluster),
+    /// A cluster is gone.
+    DeleteCluster(String),
+    /// A job is new or different.
+    PutJob(Job),
+    /// A job is forgotten.
+    DeleteJob(u64),
     /// A lease is new or different.
     PutLease(Lease),
     /// A lease is forgotten.
     DeleteLease(Ipv4Addr),
+    /// An IPv6 lease is new or different.
+    PutLease6(Lease6),
+    /// An IPv6 lease is forgotten.
+    DeleteLease6(Ipv6Addr),
     /// What a node is made of was told.
     PutInventory {
         /// The node.
@@ -83,10 +106,19 @@ pub struct World {
     strangers: OrdSet<NodeId>,
     groups: OrdMap<GroupName, Arc<Group>>,
     images: OrdMap<ImageRef, Arc<Image>>,
+    bundles: OrdMap<BundleRef, Arc<Bundle>>,
+    variables: OrdMap<Scope, Arc<Variables>>,
+    jobs: OrdMap<u64, Arc<Job>>,
+    clusters: OrdMap<String, Arc<Cluster>>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
     leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
     /// Leases that nobody has a lasting right to, by when they run out.
     expiring: OrdSet<(Timestamp, Ipv4Addr)>,
+    leases6: OrdMap<Ipv6Addr, Arc<Lease6>>,
+    leases6_by_client: OrdSet<(Duid, Ipv6Addr)>,
+    leases6_by_mac: OrdSet<(MacAddr, Ipv6Addr)>,
+    /// IPv6 leases of clients whose interface is not known, by when they run out.
+    nobodys6: OrdSet<(Timestamp, Ipv6Addr)>,
     /// What nodes told last, and when they told anything.
     inventories: OrdMap<NodeId, Told>,
     /// By the digest of their tokens.
@@ -117,10 +149,12 @@ impl World {
     }
 
     /// The node that holds this address.
-    pub fn node_at(&self, ip: Ipv4Addr) -> Option<&Node> {
-        self.lease(ip)
-            .filter(|lease| lease.state != super::LeaseState::Declined)
-            .and_then(|lease| self.node_with_mac(lease.mac))
+    pub fn node_at(&self, ip: impl Into<IpAddr>) -> Option<&Node> {
+        let (state, mac) = match ip.into() {
+            IpAddr::V4(ip) => self.lease(ip).map(|lease| (lease.state, Some(lease.mac)))?,
+            IpAddr::V6(ip) => self.lease6(ip).map(|lease| (lease.state, lease.mac))?,
+        };
+        mac.filter(|_| state != super::LeaseState::Declined).and_then(|mac| self.node_with_mac(mac))
     }
 
     /// All nodes, by id.
@@ -164,6 +198,64 @@ impl World {
         node.pin.as_ref().or_else(|| group().and_then(|group| group.pin.as_ref()))
     }
 
+    /// The bundle of this name and version.
+    pub fn bundle(&self, bundle: &BundleRef) -> Option<&Bundle> {
+        self.bundles.get(bundle).map(Arc::as_ref)
+    }
+
+    /// All bundles, by name and version.
+    pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.bundles.values().map(Arc::as_ref)
+    }
+
+    /// The bundles a node should have, by name: its own, and of its group those that it has no own version of.
+    pub fn bundles_of(&self, node: &Node) -> Vec<BundleRef> {
+        let group = node.group.as_ref().and_then(|name| self.group(name));
+        let of_group = group.map_or(&[][..], |group| group.bundles.as_slice()).iter();
+        let mut bundles: Vec<BundleRef> = of_group
+            .filter(|bundle| !node.bundles.iter().any(|own| own.name == bundle.name))
+            .chain(&node.bundles)
+            .cloned()
+            .collect();
+        bundles.sort();
+        bundles
+    }
+
+    /// The variables set there.
+    pub fn variables(&self, scope: &Scope) -> Option<&Variables> {
+        self.variables.get(scope).map(Arc::as_ref)
+    }
+
+    /// All variables that are set.
+    pub fn all_variables(&self) -> impl Iterator<Item = (&Scope, &Variables)> {
+        self.variables.iter().map(|(scope, variables)| (scope, variables.as_ref()))
+    }
+
+    /// The cluster of this name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.get(name).map(Arc::as_ref)
+    }
+
+    /// All clusters, by name.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        self.clusters.values().map(Arc::as_ref)
+    }
+
+    /// The cluster that a node is a member of.
+    pub fn cluster_of(&self, node: NodeId) -> Option<&Cluster> {
+        self.clusters().find(|cluster| cluster.member(node.0).is_some())
+    }
+
+    /// The job of this number.
+    pub fn job(&self, id: u64) -> Option<&Job> {
+        self.jobs.get(&id).map(Arc::as_ref)
+    }
+
+    /// All jobs, oldest first.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
+        self.jobs.values().map(Arc::as_ref)
+    }
+
     /// Who holds this address.
     pub fn lease(&self, ip: Ipv4Addr) -> Option<&Lease> {
         self.leases.get(&ip).map(Arc::as_ref)
@@ -189,6 +281,34 @@ impl World {
     /// Unreserved leases that had run out by `now`, the longest ago first.
     pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = &Lease> {
         self.expiring.range(..=(now, Ipv4Addr::BROADCAST)).filter_map(|(_, ip)| self.lease(*ip))
+    }
+
+    /// Who holds this IPv6 address.
+    pub fn lease6(&self, ip: Ipv6Addr) -> Option<&Lease6> {
+        self.leases6.get(&ip).map(Arc::as_ref)
+    }
+
+    /// All IPv6 leases, by address.
+    pub fn leases6(&self) -> impl Iterator<Item = &Lease6> {
+        self.leases6.values().map(Arc::as_ref)
+    }
+
+    /// The IPv6 addresses that a client holds or held, in whatever network.
+    pub fn leases6_of(&self, duid: &Duid) -> impl Iterator<Item = &Lease6> {
+        let all = (duid.clone(), Ipv6Addr::UNSPECIFIED)..=(duid.clone(), Ipv6Addr::from_bits(u128::MAX));
+        self.leases6_by_client.range(all).filter_map(|(_, ip)| self.lease6(*ip))
+    }
+
+    /// The IPv6 addresses that an interface holds or held, in whatever network.
+    pub fn leases6_at(&self, mac: MacAddr) -> impl Iterator<Item = &Lease6> {
+        let all = (mac, Ipv6Addr::UNSPECIFIED)..=(mac, Ipv6Addr::from_bits(u128::MAX));
+        self.leases6_by_mac.range(all).filter_map(|(_, ip)| self.lease6(*ip))
+    }
+
+    /// IPv6 leases of clients whose interface is not known: how many, and the one that runs out first.
+    pub fn nobodys_leases6(&self) -> (usize, Option<&Lease6>) {
+        let first = self.nobodys6.get_min().and_then(|(_, ip)| self.lease6(*ip));
+        (self.nobodys6.len(), first)
     }
 
     /// What a node is made of, as it told last.
@@ -236,6 +356,7 @@ impl World {
             Change::DeleteNode(id) => {
                 self.unindex_node(*id);
                 self.nodes.remove(id);
+                self.variables.remove(&Scope::Node(*id));
                 self.inventories.remove(id);
             }
             Change::PutGroup(group) => {
@@ -250,6 +371,30 @@ impl World {
             Change::DeleteImage(image) => {
                 self.images.remove(image);
             }
+            Change::PutBundle(bundle) => {
+                self.bundles.insert(bundle.bundle.clone(), Arc::new(bundle.clone()));
+            }
+            Change::DeleteBundle(bundle) => {
+                self.bundles.remove(bundle);
+            }
+            Change::PutVariables(scope, variables) if variables.is_empty() => {
+                self.variables.remove(scope);
+            }
+            Change::PutVariables(scope, variables) => {
+                self.variables.insert(scope.clone(), Arc::new(variables.clone()));
+            }
+            Change::PutCluster(cluster) => {
+                self.clusters.insert(cluster.name.clone(), Arc::new(cluster.clone()));
+            }
+            Change::DeleteCluster(name) => {
+                self.clusters.remove(name);
+            }
+            Change::PutJob(job) => {
+                self.jobs.insert(job.id, Arc::new(job.clone()));
+            }
+            Change::DeleteJob(id) => {
+                self.jobs.remove(id);
+            }
             Change::PutLease(lease) => {
                 self.unindex_lease(lease.ip);
                 self.leases_by_mac.insert((lease.mac, lease.ip));
@@ -261,6 +406,11 @@ impl World {
             Change::DeleteLease(ip) => {
                 self.unindex_lease(*ip);
                 self.leases.remove(ip);
+            }
+            Change::PutLease6(lease) => self.put_lease6(lease),
+            Change::DeleteLease6(ip) => {
+                self.unindex_lease6(*ip);
+                self.leases6.remove(ip);
             }
             Change::PutInventory { node, at, inventory } => {
                 let mut moments =
@@ -295,6 +445,26 @@ impl World {
                 self.by_certificate.remove(&certificate.fingerprint);
             }
             self.strangers.remove(&id);
+        }
+    }
+
+    fn put_lease6(&mut self, lease: &Lease6) {
+        self.unindex_lease6(lease.ip);
+        self.leases6_by_client.insert((lease.duid.clone(), lease.ip));
+        match lease.mac {
+            Some(mac) => drop(self.leases6_by_mac.insert((mac, lease.ip))),
+            None => drop(self.nobodys6.insert((lease.expires, lease.ip))),
+        }
+        self.leases6.insert(lease.ip, Arc::new(lease.clone()));
+    }
+
+    fn unindex_lease6(&mut self, ip: Ipv6Addr) {
+        if let Some(old) = self.leases6.get(&ip).cloned() {
+            self.leases6_by_client.remove(&(old.duid.clone(), ip));
+            self.nobodys6.remove(&(old.expires, ip));
+            if let Some(mac) = old.mac {
+                self.leases6_by_mac.remove(&(mac, ip));
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! `firstlight serve`: puts the appliance together, starts its services and stops them.
 
+mod packages;
 mod ramdisk;
+mod secrets;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -20,16 +22,18 @@ use crate::boot::script::ScriptError;
 use crate::boot::{FirmwareTable, Scripts};
 use crate::config::Config;
 use crate::dhcp::interface::{self, Interface, InterfaceError};
+use crate::dhcp::probe::Prober;
 use crate::dhcp::socket::{DhcpSocket, SocketError};
+use crate::dhcp6::server::{Dhcp6Error, Dhcp6Socket};
 use crate::http::{ListenError, Listener};
-use crate::model::{DhcpMode, EventKind};
+use crate::model::{DhcpMode, EventKind, Network6};
 use crate::ndp::{Advertiser, NdpError};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Store, StoreError};
 use crate::syslog::{Limits, Line, Receiver, Sink};
 use crate::tftp::{BootFileError, BootFiles, TftpError};
 use crate::trust::{Authority, TrustError};
-use crate::{dhcp, http, tftp, trust};
+use crate::{dhcp, dhcp6, dns, http, tftp, trust};
 
 /// Longest that an override may be, bytes.
 const OVERRIDE_BYTES: u64 = 1 << 20;
@@ -53,6 +57,9 @@ pub enum ServeError {
     /// A script template is wrong.
     #[error(transparent)]
     Script(#[from] ScriptError),
+    /// Names cannot be served.
+    #[error(transparent)]
+    Dns(#[from] dns::DnsError),
     /// A boot file is missing.
     #[error(transparent)]
     BootFile(#[from] BootFileError),
@@ -62,6 +69,9 @@ pub enum ServeError {
     /// DHCP cannot be served.
     #[error(transparent)]
     Dhcp(#[from] SocketError),
+    /// `DHCPv6` cannot be served.
+    #[error(transparent)]
+    Dhcp6(#[from] Dhcp6Error),
     /// Router solicitations cannot be answered.
     #[error(transparent)]
     Ndp(#[from] NdpError),
@@ -86,6 +96,14 @@ pub enum ServeError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    /// The key of secrets cannot be used.
+    #[error("cannot use the key of secrets {path}: {cause}")]
+    Secrets {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// A commit failed: nothing more can be promised.
     #[error("stopped, since the state can no longer be written: {0}")]
     Broken(String),
@@ -94,11 +112,13 @@ pub enum ServeError {
 /// Everything that is bound to a port, before anything is served.
 struct Bound {
     dhcp: Vec<DhcpSocket>,
+    dhcp6: Vec<Dhcp6Socket>,
     ndp: Vec<Advertiser>,
     tftp: Vec<tftp::Server>,
     http: Vec<Listener>,
     agents: Vec<Listener>,
     syslog: Vec<Receiver>,
+    dns: Vec<dns::Server>,
     admin: Listener,
 }
 
@@ -118,7 +138,21 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let store = Store::open(&config.state_dir)?;
     let blobs = Blobs::open(&config.state_dir).await?;
     let authority = Authority::open(&config.state_dir.join("ca"))?;
-    let appliance = Appliance::new(Arc::clone(&config), firmware, scripts, store, blobs, authority);
+    let secrets = secrets::open(&config.state_dir.join("secrets.key"))?;
+    let appliance = Appliance::new(Arc::clone(&config), firmware, scripts, store, blobs, authority, secrets);
+    let of = |interface: &Interface| {
+        let subnet = config.networks.iter().map(|network| network.subnet);
+        subnet
+            .filter(|subnet| subnet.contains(interface.address))
+            .map(|subnet| (interface.address, subnet))
+            .next()
+    };
+    // Nobody else sets it.
+    let _ = appliance.addresses.set(interfaces.iter().filter_map(of).collect());
+    let own6 = interfaces
+        .iter()
+        .filter_map(|interface| interface.address6_on(network6_on(&config, interface)?.subnet));
+    let _ = appliance.addresses6.set(own6.collect());
     let appliance = Arc::new(appliance);
 
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
@@ -130,6 +164,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if let Some(wanted) = config.ramdisk.clone() {
         tokio::spawn(ramdisk::provide(Arc::clone(&appliance), wanted));
     }
+    tokio::spawn(packages::provide(Arc::clone(&appliance)));
     for interface in &interfaces {
         tracing::info!(interface = %interface.name, address = %interface.address, port = config.http_port, "serving");
     }
@@ -175,23 +210,44 @@ async fn bind(
     files: &Arc<BootFiles>,
     appliance: &Arc<Appliance>,
 ) -> Result<Bound, ServeError> {
-    let (mut dhcp, mut ndp, mut tftp) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut http, mut agents, mut syslog) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut dhcp, mut dhcp6, mut ndp, mut tftp) =
+        (Vec::new(), Vec::<Dhcp6Socket>::new(), Vec::new(), Vec::new());
+    let (mut http, mut agents, mut syslog, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let tls = trust::server::config(&appliance.authority, now())?;
     for interface in interfaces {
         let serves_dhcp = config.networks.iter().any(|network| {
-            network.interface.as_deref() == Some(&interface.name) && network.dhcp == DhcpMode::Full
+            network.interface.as_deref() == Some(&interface.name) && network.dhcp != DhcpMode::Off
         });
         if serves_dhcp && !dhcp.iter().any(|socket: &DhcpSocket| socket.interface().name == interface.name) {
             dhcp.push(DhcpSocket::bind(interface.clone())?);
-            match Advertiser::bind(&interface.name, interface.index, interface.mac) {
+            if config.networks.iter().any(|network| network.dhcp == DhcpMode::Proxy) {
+                dhcp.push(DhcpSocket::bind_proxy(interface.clone())?);
+            }
+        }
+        let v6 = network6_on(config, interface);
+        let heard = ndp.iter().any(|advertiser: &Advertiser| advertiser.interface() == interface.name);
+        if (serves_dhcp || v6.is_some()) && !heard {
+            match Advertiser::bind(&interface.name, interface.index, interface.mac, v6) {
                 Ok(advertiser) => ndp.push(advertiser),
                 // A host without IPv6 boots machines all the same, only slower.
                 Err(error) => tracing::warn!(%error, "iPXE will wait for IPv6 at every boot"),
             }
         }
+        if let Some(v6) = v6
+            && !dhcp6.iter().any(|socket| socket.interface().name == interface.name)
+        {
+            let own = interface
+                .address6_on(v6.subnet)
+                .ok_or_else(|| InterfaceError::NoAddress6(interface.name.clone(), v6.subnet))?;
+            dhcp6.push(Dhcp6Socket::bind(interface.clone())?);
+            tftp.push(
+                tftp::Server::bind(own.into(), tftp::PORT, Arc::clone(files), Arc::clone(appliance)).await?,
+            );
+        }
         let address = interface.address;
-        tftp.push(tftp::Server::bind(address, tftp::PORT, Arc::clone(files), Arc::clone(appliance)).await?);
+        tftp.push(
+            tftp::Server::bind(address.into(), tftp::PORT, Arc::clone(files), Arc::clone(appliance)).await?,
+        );
         http.push(Listener::tcp(SocketAddr::from((address, config.http_port))).await?);
         if config.syslog_port != 0 {
             match Receiver::bind(SocketAddrV4::new(address, config.syslog_port), Limits::default()).await {
@@ -200,10 +256,25 @@ async fn bind(
                 Err(error) => tracing::warn!(%error, "logs of nodes are not received"),
             }
         }
+        if config.dns.enabled {
+            match dns::Server::bind(address, 53).await {
+                Ok(server) => names.push(server),
+                Err(error) if config.dns.demanded => return Err(error.into()),
+                // Machines boot all the same; nobody finds them by name.
+                Err(error) => tracing::warn!(%error, "names are not served"),
+            }
+        }
         agents.push(Listener::tls(SocketAddr::from((address, config.tls_port)), Arc::clone(&tls)).await?);
     }
     let admin = Listener::unix(&config.socket).await?;
-    Ok(Bound { dhcp, ndp, tftp, http, agents, syslog, admin })
+    Ok(Bound { dhcp, dhcp6, ndp, tftp, http, agents, syslog, dns: names, admin })
+}
+
+/// The prefix of an interface.
+fn network6_on<'c>(config: &'c Config, interface: &Interface) -> Option<&'c Network6> {
+    let mut here =
+        config.networks.iter().filter(|network| network.interface.as_deref() == Some(&interface.name));
+    here.find_map(|network| network.v6.as_ref())
 }
 
 /// Starts a task for each of what was bound.
@@ -215,7 +286,33 @@ fn start(
 ) -> JoinSet<()> {
     let mut services = JoinSet::new();
     for socket in bound.dhcp {
-        services.spawn(dhcp::server::serve(socket, Arc::clone(appliance), stopped.clone()));
+        let interface = socket.interface().clone();
+        let prober = match Prober::bind(&interface) {
+            Ok(prober) => Some(Arc::new(prober)),
+            // Clients look for themselves (RFC 2131 section 4.4.1), and decline.
+            Err(error) => {
+                tracing::warn!(interface = %interface.name, %error, "addresses are offered unasked for");
+                None
+            }
+        };
+        if let Some(prober) = &prober {
+            services.spawn(Arc::clone(prober).run(stopped.clone()));
+            services.spawn(Arc::clone(prober).run_echo(stopped.clone()));
+        }
+        if appliance.config.networks.iter().any(|network| {
+            network.interface.as_ref() == Some(&interface.name) && network.dhcp == DhcpMode::Full
+        }) {
+            let (appliance, name) = (Arc::clone(appliance), interface.name.clone());
+            let heard = move |server| {
+                let (appliance, name) = (Arc::clone(&appliance), name.clone());
+                tokio::spawn(async move { appliance.rogue_heard(&name, server).await });
+            };
+            services.spawn(dhcp::rogue::watch_for(interface, heard, stopped.clone()));
+        }
+        services.spawn(dhcp::server::serve(socket, prober, Arc::clone(appliance), stopped.clone()));
+    }
+    for socket in bound.dhcp6 {
+        services.spawn(dhcp6::server::serve(socket, Arc::clone(appliance), stopped.clone()));
     }
     for advertiser in bound.ndp {
         services.spawn(advertiser.serve(stopped.clone()));
@@ -223,7 +320,8 @@ fn start(
     for server in bound.tftp {
         services.spawn(server.serve(stopped.clone()));
     }
-    let plane = http::plane::router(Arc::clone(appliance), Arc::clone(files));
+    let plane = http::plane::router(Arc::clone(appliance), Arc::clone(files))
+        .merge(packages::router(Arc::clone(appliance)));
     for listener in bound.http {
         services.spawn(listener.serve(plane.clone(), stopped.clone()));
     }
@@ -231,10 +329,15 @@ fn start(
     for listener in bound.agents {
         services.spawn(listener.serve(router.clone(), stopped.clone()));
     }
+    for server in bound.dns {
+        let forwarder = dns::Forwarder { upstreams: appliance.config.dns.forward.clone() };
+        services.spawn(dns::serve(server, Arc::clone(appliance), forwarder, stopped.clone()));
+    }
     for receiver in bound.syslog {
         services.spawn(receiver.run(Lines(Arc::clone(appliance)), stopped.clone()));
     }
     services.spawn(watch(Arc::clone(appliance), stopped.clone()));
+    services.spawn(Arc::clone(appliance).look_after_fleet(stopped.clone()));
     let api = http::api::router(Arc::clone(appliance), now());
     services.spawn(bound.admin.serve(api, stopped.clone()));
     services

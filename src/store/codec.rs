@@ -20,7 +20,14 @@ const NODE: u8 = b'n';
 const GROUP: u8 = b'g';
 const IMAGE: u8 = b'i';
 const LEASE: u8 = b'l';
+/// IPv6 leases, by address.
+const LEASE6: u8 = b'6';
 const INVITATION: u8 = b'v';
+const BUNDLE: u8 = b'b';
+/// Variables, by their scope.
+const VARIABLES: u8 = b'x';
+const JOB: u8 = b'j';
+const CLUSTER: u8 = b'c';
 /// The table of what nodes are made of, by node, then moment.
 pub const INVENTORY: u8 = b'h';
 /// The table of events, by sequence number.
@@ -93,8 +100,20 @@ pub fn writes(change: &Change) -> Result<Vec<Write>, StoreError> {
         Change::DeleteGroup(name) => vec![(key(GROUP, name.as_str().as_bytes()), None)],
         Change::PutImage(image) => put(key(IMAGE, image.image.to_string().as_bytes()), encode(image)?),
         Change::DeleteImage(image) => vec![(key(IMAGE, image.to_string().as_bytes()), None)],
+        Change::PutBundle(bundle) => put(key(BUNDLE, bundle.bundle.to_string().as_bytes()), encode(bundle)?),
+        Change::DeleteBundle(bundle) => vec![(key(BUNDLE, bundle.to_string().as_bytes()), None)],
+        Change::PutVariables(scope, variables) => {
+            let value = if variables.is_empty() { None } else { Some(encode(variables)?) };
+            vec![(key(VARIABLES, scope.to_string().as_bytes()), value)]
+        }
+        Change::PutCluster(cluster) => put(key(CLUSTER, cluster.name.as_bytes()), encode(cluster)?),
+        Change::DeleteCluster(name) => vec![(key(CLUSTER, name.as_bytes()), None)],
+        Change::PutJob(job) => put(key(JOB, &job.id.to_be_bytes()), encode(job)?),
+        Change::DeleteJob(id) => vec![(key(JOB, &id.to_be_bytes()), None)],
         Change::PutLease(lease) => put(key(LEASE, &lease.ip.octets()), encode(lease)?),
         Change::DeleteLease(ip) => vec![(key(LEASE, &ip.octets()), None)],
+        Change::PutLease6(lease) => put(key(LEASE6, &lease.ip.octets()), encode(lease)?),
+        Change::DeleteLease6(ip) => vec![(key(LEASE6, &ip.octets()), None)],
         Change::PutInventory { node, at, inventory } => {
             put(inventory_key(*node, *at), encode(inventory.as_ref())?)
         }
@@ -115,7 +134,17 @@ pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Change>, StoreError> {
         Some(&NODE) => Some(Change::PutNode(decode(key, value)?)),
         Some(&GROUP) => Some(Change::PutGroup(decode(key, value)?)),
         Some(&IMAGE) => Some(Change::PutImage(decode(key, value)?)),
+        Some(&BUNDLE) => Some(Change::PutBundle(decode(key, value)?)),
+        Some(&VARIABLES) => {
+            match key.get(1..).and_then(|scope| std::str::from_utf8(scope).ok()?.parse().ok()) {
+                Some(scope) => Some(Change::PutVariables(scope, decode(key, value)?)),
+                None => None,
+            }
+        }
+        Some(&CLUSTER) => Some(Change::PutCluster(decode(key, value)?)),
+        Some(&JOB) => Some(Change::PutJob(decode(key, value)?)),
         Some(&LEASE) => Some(Change::PutLease(decode(key, value)?)),
+        Some(&LEASE6) => Some(Change::PutLease6(decode(key, value)?)),
         Some(&INVENTORY) => match inventory_of(key) {
             Some((node, at)) => {
                 Some(Change::PutInventory { node, at, inventory: Arc::new(decode(key, value)?) })

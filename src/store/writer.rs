@@ -32,12 +32,14 @@ pub struct Outcome {
 pub struct Tx {
     world: World,
     changes: Vec<Change>,
+    /// Whether something changed that is not written down.
+    passing: bool,
 }
 
 impl Tx {
     /// A transaction on `world` that nothing is written from; for tests and benchmarks of pure code.
     pub fn on(world: World) -> Self {
-        Self { world, changes: Vec::new() }
+        Self { world, changes: Vec::new(), passing: false }
     }
 
     /// The state, with what this transaction has changed so far.
@@ -49,6 +51,12 @@ impl Tx {
     pub fn put(&mut self, change: Change) {
         self.world.apply(&change);
         self.changes.push(change);
+    }
+
+    /// Makes a change that lasts until the process ends, or something takes its place: not worth a write.
+    pub fn put_passing(&mut self, change: &Change) {
+        self.world.apply(change);
+        self.passing = true;
     }
 
     /// Keeps what a node is made of; of the past, the last few.
@@ -104,19 +112,21 @@ impl Writer {
         let mut world = self.world.clone();
         let mut changes = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
+        let mut passing = false;
         for job in group {
-            let mut tx = Tx { world: world.clone(), changes: Vec::new() };
+            let mut tx = Tx { world: world.clone(), changes: Vec::new(), passing: false };
             // A panic is a defect, but it must cost one transaction and not the appliance. The caller
             // learns of it from its dropped answer.
             let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) else { continue };
             if outcome.keep {
                 world = tx.world;
                 changes.append(&mut tx.changes);
+                passing |= tx.passing;
             }
             answers.push(outcome.answer);
         }
         let result = self.make_durable(&changes);
-        if result.is_ok() && !changes.is_empty() {
+        if result.is_ok() && (passing || !changes.is_empty()) {
             self.world = world;
             self.view.store(Arc::new(self.world.clone()));
         }

@@ -9,8 +9,8 @@ use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
-use super::limit::{Limiter, Limits};
 use super::parse::{Line, Severity, parse};
+use crate::limit::{Limiter, Limits};
 
 /// What the kernel may hold for us while we are busy, in bytes.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -106,7 +106,7 @@ async fn receive(socket: &UdpSocket, limits: Limits, queue: &mpsc::Sender<(Ipv4A
                 }
                 let line = parse(buffer.get(..length).unwrap_or_default());
                 if !line.message.is_empty() && queue.try_send((from, line)).is_err() {
-                    limiter.dropped(from, 1, now);
+                    limiter.dropped(Some(from), 1, now);
                 }
             }
             Ok(_) => {}
@@ -119,14 +119,15 @@ async fn receive(socket: &UdpSocket, limits: Limits, queue: &mpsc::Sender<(Ipv4A
 }
 
 /// One line for each flood that is over. When the queue is still full, it is told later.
-fn tell_drops(limiter: &mut Limiter, queue: &mpsc::Sender<(Ipv4Addr, Line)>) {
+fn tell_drops(limiter: &mut Limiter<Ipv4Addr>, queue: &mpsc::Sender<(Ipv4Addr, Line)>) {
     let now = Instant::now();
     for (from, count) in limiter.settle(now) {
-        tracing::warn!(%from, count, "syslog lines dropped: too many at once");
+        let source = from.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        tracing::warn!(%source, count, "syslog lines dropped: too many at once");
         let message = format!("{count} lines were dropped here: too many at once");
         let app = Some("firstlight".to_owned());
         let line = Line { facility: SYSLOG, severity: Severity::Warning, host: None, app, message };
-        if queue.try_send((from, line)).is_err() {
+        if queue.try_send((source, line)).is_err() {
             limiter.dropped(from, count, now);
         }
     }

@@ -166,7 +166,6 @@ impl Drop for Transfer {
 
 /// Writes an event without keeping the transfer waiting.
 fn note(runtime: &Handle, appliance: &Arc<Appliance>, client: IpAddr, kind: EventKind) {
-    let IpAddr::V4(client) = client else { return };
     let appliance = Arc::clone(appliance);
     runtime.spawn(async move {
         if let Err(error) = appliance.note_transfer(client, kind).await {

@@ -7,7 +7,7 @@ pub mod files;
 mod handler;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,17 +36,17 @@ const RETRIES: u32 = 20;
 pub enum TftpError {
     /// Somebody else serves TFTP there.
     #[error("UDP port {PORT} on {0} is in use; is another TFTP server running? (ss -ulnp sport = :69 tells)")]
-    InUse(Ipv4Addr),
+    InUse(IpAddr),
     /// Not allowed.
     #[error(
         "not allowed to bind UDP port {PORT} on {0}; run as root, or give the process CAP_NET_BIND_SERVICE"
     )]
-    Permission(Ipv4Addr),
+    Permission(IpAddr),
     /// Anything else.
     #[error("cannot serve TFTP on {address}: {cause}")]
     System {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What the system says.
         cause: String,
     },
@@ -55,7 +55,7 @@ pub enum TftpError {
 /// TFTP on one address.
 pub struct Server {
     server: TftpServer<Handler>,
-    address: Ipv4Addr,
+    address: IpAddr,
 }
 
 impl Server {
@@ -64,7 +64,7 @@ impl Server {
     /// # Errors
     /// When it is in use, or the system refuses.
     pub async fn bind(
-        address: Ipv4Addr,
+        address: IpAddr,
         port: u16,
         files: Arc<BootFiles>,
         appliance: Arc<Appliance>,

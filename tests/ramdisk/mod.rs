@@ -83,6 +83,17 @@ pub fn preinstalled(out: &Path, address: &str, key: &Path) -> PathBuf {
     out.join("disk.raw")
 }
 
+/// The list of packages that are installed in [`debian`]'s images, in a file.
+pub fn debian_packages() -> PathBuf {
+    let status = cache().join("debian.status");
+    let text = run(
+        "tar",
+        &["-xOf", cache().join("debian.tar").to_str().expect("a plain path"), "./var/lib/dpkg/status"],
+    );
+    std::fs::write(&status, text).expect("write the list");
+    status
+}
+
 /// A Debian disk image of this version; the folder with `disk.raw` and `disk.toml`.
 pub fn debian(version: &str, more: &str) -> PathBuf {
     let out = cache().join(format!("debian-{version}"));

@@ -1,18 +1,22 @@
 //! Signs of life: what they mean for a node's state, and what the agent is told to do.
 
 use crate::boot::{InstructContext, Place, instruct};
+use crate::bundle::desired::Applied;
 use crate::model::{Change, EventKind, Installed, Node, Order, Signal, State, Timestamp};
 
+use crate::store::Tx;
+
+use super::super::fleet::awaits_bundles;
 use super::super::presence::Heard;
 use super::super::transition::transition;
 use super::super::views::address_of;
 use super::super::{AppError, Appliance, now};
-use super::{Caller, CheckIn, HEARTBEAT_SECONDS, InstallReport, Orders};
+use super::{Caller, CheckIn, HEARTBEAT_SECONDS, InstallReport, Orders, text};
 
 /// Seconds between two questions of an agent in the ramdisk, in front of which somebody may stand.
 const RAMDISK_SECONDS: u32 = 2;
-/// Longest text that is kept, in characters.
-const TEXT: usize = 256;
+/// Seconds between two signs of life of a host that waits for its turn, or is at it.
+const PENDING_SECONDS: u32 = 3;
 /// A certificate is renewed when less than this is left of it: a third of its life.
 const RENEW_WITHIN_MS: u64 = 30 * 86_400_000;
 /// Why an order is not carried out, where the firmware starts the disk.
@@ -25,8 +29,16 @@ impl Appliance {
     /// # Errors
     /// When the caller speaks for no node.
     pub async fn check_in(&self, caller: Caller, check_in: CheckIn) -> Result<Orders, AppError> {
-        let (at, check_in) = (now(), cut(check_in));
-        let id = caller.node(&self.view())?.id;
+        let (at, mut check_in) = (now(), cut(check_in));
+        let id = {
+            let world = self.view();
+            let node = caller.node(&world)?;
+            let up = check_in.place == Place::Host && check_in.phase == "ready";
+            if up && awaits_bundles(&world, node, &check_in) {
+                check_in.phase = "configuring".into();
+            }
+            node.id
+        };
         let heard = Heard {
             at,
             moved: at,
@@ -66,11 +78,21 @@ impl Appliance {
                         }
                         transition(tx, &mut node, &signal, at, None)?;
                     }
+                    let before = node.clone();
                     observe(&mut node, &check_in, at);
+                    tell_differences(tx, &before, &node, at);
                     tx.put(Change::PutNode(node));
                     Ok::<_, AppError>(())
                 })
                 .await?;
+        }
+        if let Some(lines) = check_in.serf.take()
+            && self.gossip.hear(id, lines, at)
+        {
+            self.wake.notify_one();
+        }
+        if !check_in.evicted.is_empty() {
+            self.evicted(caller, std::mem::take(&mut check_in.evicted), at).await?;
         }
         self.orders(caller, &check_in, at)
     }
@@ -97,7 +119,14 @@ impl Appliance {
             node: node.name.clone(),
             state: node.state.name().into(),
             instruction,
-            again_seconds: if check_in.place == Place::Host { HEARTBEAT_SECONDS } else { RAMDISK_SECONDS },
+            again_seconds: match check_in.place {
+                Place::Ramdisk => RAMDISK_SECONDS,
+                Place::Host if self.is_pending(node) => PENDING_SECONDS,
+                Place::Host => HEARTBEAT_SECONDS,
+            },
+            generation: self.generation_for(node, check_in),
+            leave: matches!(node.state, State::Retiring),
+            evict: self.evictions_by(node.id),
             renew: caller.is_certified()
                 && last.is_some_and(|last| last.expires.0.saturating_sub(at.0) < RENEW_WITHIN_MS),
             time: at,
@@ -161,11 +190,6 @@ impl Appliance {
     }
 }
 
-/// Keeps what a node says short, and printable on a terminal.
-fn text(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(TEXT).collect()
-}
-
 fn cut(check_in: CheckIn) -> CheckIn {
     CheckIn {
         boot_id: text(&check_in.boot_id),
@@ -174,6 +198,38 @@ fn cut(check_in: CheckIn) -> CheckIn {
         message: text(&check_in.message),
         disk: check_in.disk.as_deref().map(text),
         ..check_in
+    }
+}
+
+/// What a node says of its bundles, kept short.
+fn bounded(mut applied: Applied) -> Applied {
+    for list in [&mut applied.bundles, &mut applied.drift, &mut applied.unhealthy] {
+        list.truncate(64);
+        for one in list.iter_mut() {
+            *one = text(one);
+        }
+    }
+    applied.generation = text(&applied.generation);
+    if let Some(last) = &mut applied.last {
+        (last.generation, last.reason) = (text(&last.generation), text(&last.reason));
+        last.bundle = last.bundle.as_deref().map(text);
+        last.changes.clear();
+    }
+    applied
+}
+
+/// Tells of drift and health when they are others than before.
+fn tell_differences(tx: &mut Tx, before: &Node, node: &Node, at: Timestamp) {
+    let list = |node: &Node, which: fn(&Applied) -> &Vec<String>| {
+        node.observed.bundles.as_ref().map(which).cloned().unwrap_or_default()
+    };
+    let (old, new) = (list(before, |applied| &applied.drift), list(node, |applied| &applied.drift));
+    if old != new {
+        tx.append(at, Some(node), None, EventKind::Drifted { paths: new });
+    }
+    let (old, new) = (list(before, |applied| &applied.unhealthy), list(node, |applied| &applied.unhealthy));
+    if old != new {
+        tx.append(at, Some(node), None, EventKind::Unhealthy { checks: new });
     }
 }
 
@@ -238,6 +294,9 @@ fn observe(node: &mut Node, check_in: &CheckIn, at: Timestamp) {
         return;
     }
     let observed = &mut node.observed;
+    if let Some(bundles) = &check_in.bundles {
+        observed.bundles = Some(bounded(bundles.clone()));
+    }
     observed.image = check_in.image.clone().or(observed.image.take());
     observed.kernel = Some(check_in.kernel.clone());
     let new_boot = observed.boot_id.as_deref() != Some(check_in.boot_id.as_str());
@@ -262,6 +321,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn signs_of_life_move_a_node() {
         let failed = |reason: &str, from| State::Failed { reason: reason.into(), from: Box::new(from) };
         let (install, wipe, reload) = (Some(Order::Install), Some(Order::Wipe), Some(Order::Reload));
@@ -349,6 +409,9 @@ mod tests {
                 drained,
                 image: None,
                 disk: None,
+                bundles: None,
+                serf: None,
+                evicted: Vec::new(),
             };
             let found = match signal(&node(state, order), &check_in) {
                 None => "",

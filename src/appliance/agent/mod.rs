@@ -16,6 +16,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::{Instruction, Place};
+use crate::bundle::desired::Applied;
+use crate::cluster::serf::Line;
 use crate::model::inventory::Inventory;
 use crate::model::{ImageRef, Node, NodeName, Sha256Digest, Timestamp, World};
 
@@ -27,6 +29,9 @@ pub(super) use enrolment::certify;
 
 /// Seconds between two signs of life of an installed host.
 pub const HEARTBEAT_SECONDS: u32 = 30;
+/// Longest text that is kept, in characters.
+const TEXT: usize = 256;
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
@@ -48,7 +53,7 @@ pub enum Caller {
 
 impl Caller {
     /// The node that is spoken for.
-    fn node<'w>(&self, world: &'w World) -> Result<&'w Node, AppError> {
+    pub(super) fn node<'w>(&self, world: &'w World) -> Result<&'w Node, AppError> {
         match self {
             Self::Token { token, ip } => node_of_boot(world, *ip, *token),
             Self::Certificate { fingerprint, .. } => world.node_certified(*fingerprint).ok_or_else(|| {
@@ -66,7 +71,7 @@ impl Caller {
         }
     }
 
-    fn is_certified(&self) -> bool {
+    pub(super) fn is_certified(&self) -> bool {
         matches!(self, Self::Certificate { .. })
     }
 }
@@ -138,6 +143,34 @@ pub struct CheckIn {
     /// The disk that is being written: its serial, else its WWN, else its name.
     #[serde(default)]
     pub disk: Option<String>,
+    /// What it has of bundles, and how it went.
+    #[serde(default)]
+    pub bundles: Option<Applied>,
+    /// Whom its serf agent sees, when that is news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serf: Option<Vec<Line>>,
+    /// What became of the dead members that it was to take off the lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evicted: Vec<Evicted>,
+}
+
+/// A dead member, to be taken off the lists of members by one that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+}
+
+/// What became of an [`Eviction`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evicted {
+    /// The dead member's name.
+    pub name: String,
+    /// Why it is still on a list; empty: it is on none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
 }
 
 /// The answer to a sign of life.
@@ -153,6 +186,15 @@ pub struct Orders {
     pub again_seconds: u32,
     /// Whether the certificate is to be renewed.
     pub renew: bool,
+    /// The generation of bundles to go to now, by its digest; none when there is nothing to do, or it is not its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Whether it is to be given up: the hooks of its bundles run, so that its cluster lets go of it.
+    #[serde(default)]
+    pub leave: bool,
+    /// Dead members to take off the lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evict: Vec<Eviction>,
     /// The appliance's clock.
     pub time: Timestamp,
 }
@@ -168,4 +210,9 @@ pub struct InstallReport {
     pub bytes: u64,
     /// Milliseconds it took.
     pub elapsed_ms: u64,
+}
+
+/// Keeps what a node says short, and printable on a terminal.
+pub(super) fn text(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TEXT).collect()
 }

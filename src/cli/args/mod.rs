@@ -1,8 +1,10 @@
 //! What can be typed; [`node`] has the commands on nodes.
 
+mod bundle;
+mod cluster;
 mod node;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,7 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent::credentials::FOLDER as AGENT_FOLDER;
 use crate::config::DEFAULT_PATH;
 use crate::model::{GroupName, ImageRef, Subnet};
+use crate::packages::names::Name;
 
+pub use bundle::{Bundle, Job, PinTo, VarScope, Vars};
+pub use cluster::Cluster;
 pub use node::{Adopt, Node};
 
 /// Where the appliance listens for administrators unless said otherwise.
@@ -73,12 +78,42 @@ pub enum Command {
     /// What nodes boot
     #[command(subcommand)]
     Image(Image),
+    /// Post-boot configuration of nodes
+    #[command(subcommand)]
+    Bundle(Bundle),
+    /// Nodes that work together
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Variables of bundles
+    #[command(subcommand)]
+    Vars(Vars),
+    /// Long runs on nodes, with their output
+    #[command(subcommand)]
+    Job(Job),
+    /// Packages that nodes install
+    #[command(subcommand)]
+    Package(Package),
     /// Who holds which address
     #[command(subcommand)]
     Lease(Lease),
+    /// The networks and their addresses
+    #[command(subcommand)]
+    Network(Network),
+    /// Tell what should be looked at
+    Doctor,
     /// What happened
     #[command(subcommand)]
     Event(Event),
+    /// The nodes as an inventory for Ansible: `ansible-playbook -i SCRIPT`, where SCRIPT runs this with "$@"
+    #[command(group = clap::ArgGroup::new("what").required(true))]
+    Inventory {
+        /// All groups, hosts and variables
+        #[arg(long, group = "what")]
+        list: bool,
+        /// The variables of one host
+        #[arg(long, group = "what", value_name = "NAME")]
+        host: Option<String>,
+    },
     /// The agent of an installed host
     #[command(subcommand)]
     Agent(Agent),
@@ -202,6 +237,35 @@ pub enum Image {
     Gc,
 }
 
+/// `firstlight package`
+#[derive(Debug, Subcommand)]
+pub enum Package {
+    /// Take packages (.deb or .rpm) into the signed repositories below /packages
+    Push {
+        /// The package files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The suite, such as bookworm or el9
+        #[arg(long, default_value = "stable")]
+        suite: Name,
+        /// The component
+        #[arg(long, default_value = "main")]
+        component: Name,
+    },
+    /// List packages
+    List,
+    /// Take a package out of the repositories; nodes that have it keep it
+    Remove {
+        /// Its name
+        name: String,
+        /// Its version
+        version: String,
+        /// Only from this suite
+        #[arg(long)]
+        suite: Option<Name>,
+    },
+}
+
 /// `firstlight lease`
 #[derive(Debug, Subcommand)]
 pub enum Lease {
@@ -210,12 +274,46 @@ pub enum Lease {
     /// Show one lease
     Show {
         /// The address
-        ip: Ipv4Addr,
+        ip: IpAddr,
+    },
+    /// Take over the leases and reservations of another server: each client keeps its address
+    Import {
+        /// Which server wrote the file
+        #[arg(long, value_enum)]
+        from: ImportFrom,
+        /// Its lease file, or its configuration with reservations; '-' for standard input
+        file: PathBuf,
+        /// Tell what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take an address back
     Release {
         /// The address
-        ip: Ipv4Addr,
+        ip: IpAddr,
+    },
+}
+
+/// A server whose files can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImportFrom {
+    /// dnsmasq: dnsmasq.leases, or dhcp-host= lines
+    Dnsmasq,
+    /// Kea: kea-leases4.csv, or kea-dhcp4.conf
+    Kea,
+    /// ISC dhcpd: dhcpd.leases, or dhcpd.conf
+    Isc,
+}
+
+/// `firstlight network`
+#[derive(Debug, Subcommand)]
+pub enum Network {
+    /// List networks, and how full they are
+    List,
+    /// Show one network
+    Show {
+        /// Its subnet, its interface, or an address in it
+        network: String,
     },
 }
 

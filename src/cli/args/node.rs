@@ -44,6 +44,18 @@ pub enum Node {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
+    /// Show which bundles a node should have, and has
+    Bundles {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
+    },
+    /// Show the variables of a node's bundles, and where each value comes from
+    Vars {
+        /// Name, MAC, serial, IP or id prefix
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
+    },
     /// Show what of it is different since the boot before
     Diff {
         /// Name, MAC, serial, IP or id prefix
@@ -94,6 +106,9 @@ pub enum Node {
         /// Leave the group
         #[arg(long, group = "change")]
         no_group: bool,
+        /// Its role; '' for none. In a cluster, its services leave the old role first
+        #[arg(long, group = "change")]
+        role: Option<String>,
         /// The disk that its image is installed on, such as 'smallest nvme' or serial=X; '' for what the image says
         #[arg(long, group = "change", value_name = "RULE")]
         disk: Option<String>,

@@ -2,11 +2,17 @@
 //! appliance.
 
 mod adopt;
+mod bundle;
+mod cluster;
 mod docs;
 mod event;
 mod image;
+mod job;
+mod lease;
+mod network;
 mod node;
 mod order;
+mod package;
 
 use std::io::IsTerminal;
 
@@ -15,12 +21,13 @@ use serde_json::json;
 
 use crate::agent::{AgentError, enrol, service};
 use crate::appliance::RamdiskState;
-use crate::appliance::views::{GroupView, LeaseView, StatusView};
+use crate::appliance::views::{GroupView, StatusView};
 
-use super::args::{Agent, Cli, Command, Group, Lease, Output};
+use super::args::{Agent, Cli, Command, Group, Output};
 use super::client::{Client, segment};
 use super::show::{self, answer, block, print};
 use super::{CliError, init};
+use crate::appliance::ansible::Inventory;
 
 /// Runs a command other than `serve`.
 ///
@@ -36,8 +43,16 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Node(command) => node::node(&client()?, command, context).await,
         Command::Group(command) => group(&client()?, command, context).await,
         Command::Image(command) => image::image(&client()?, command, context).await,
-        Command::Lease(command) => lease(&client()?, command, context).await,
+        Command::Bundle(command) => bundle::bundle(&client, command, context).await,
+        Command::Cluster(command) => cluster::cluster(&client()?, command, context).await,
+        Command::Vars(command) => bundle::vars(&client()?, command, context).await,
+        Command::Job(command) => job::job(&client()?, command, context).await,
+        Command::Package(command) => package::package(&client()?, command, context).await,
+        Command::Lease(command) => lease::lease(&client()?, command, context).await,
+        Command::Network(command) => network::network(&client()?, command, context).await,
+        Command::Doctor => network::doctor(&client()?, context).await,
         Command::Event(command) => event::event(&client()?, command, context).await,
+        Command::Inventory { host, .. } => inventory(&client()?, host).await,
         Command::Agent(command) => agent(command, context).await,
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::man(dir.as_deref()),
@@ -85,6 +100,20 @@ async fn agent(command: Agent, context: Context) -> Result<(), CliError> {
             let how = if started { "its agent runs" } else { "start its agent with: firstlight agent run" };
             context.done(&format!("enrolled as {node}; {how}"))
         }
+    }
+}
+
+/// Prints JSON whatever `--output` says: that is what Ansible reads.
+async fn inventory(client: &Client, host: Option<String>) -> Result<(), CliError> {
+    let all: Inventory = client.get("/inventory").await?;
+    match host {
+        None => show::json_line(&all),
+        Some(host) => match all.meta.hostvars.get(&host) {
+            Some(variables) => show::json_line(variables),
+            None => {
+                Err(CliError::Local(format!("there is no host '{host}'; see `firstlight inventory --list`")))
+            }
+        },
     }
 }
 
@@ -137,23 +166,6 @@ async fn group(client: &Client, command: Group, context: Context) -> Result<(), 
         Group::Delete { group } => {
             client.order(Method::DELETE, &format!("/groups/{}", segment(&group))).await?;
             context.done(&format!("deleted group {group}"))
-        }
-    }
-}
-
-async fn lease(client: &Client, command: Lease, context: Context) -> Result<(), CliError> {
-    match command {
-        Lease::List => {
-            let leases: Vec<LeaseView> = client.get("/leases").await?;
-            answer(context.output, &leases, |leases| show::leases(leases))
-        }
-        Lease::Show { ip } => {
-            let lease: LeaseView = client.get(&format!("/leases/{ip}")).await?;
-            answer(context.output, &lease, |lease| show::leases(std::slice::from_ref(lease)))
-        }
-        Lease::Release { ip } => {
-            client.order(Method::DELETE, &format!("/leases/{ip}")).await?;
-            context.done(&format!("released {ip}"))
         }
     }
 }

@@ -15,7 +15,7 @@ use super::super::show::{self, answer, block, json_line, or_dash, print};
 use super::super::timeline::{Clock, Timeline};
 use super::event::follow;
 use super::order::{boot, each, order, retire, sure};
-use super::{Context, adopt};
+use super::{Context, adopt, bundle};
 
 pub async fn node(client: &Client, command: Node, context: Context) -> Result<(), CliError> {
     match command {
@@ -60,8 +60,8 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
             })
             .await
         }
-        Node::Set { node, name, group, no_group, disk, allow_wipe } => {
-            let change = NodeChange { name, group, no_group, disk, allow_wipe };
+        Node::Set { node, name, group, no_group, role, disk, allow_wipe } => {
+            let change = NodeChange { name, group, no_group, role, disk, allow_wipe };
             let path = format!("/nodes/{}", segment(node));
             let view: NodeView = client.call(Method::PATCH, &path, &change).await?;
             let (name, group) = (view.node.name, view.node.group);
@@ -74,6 +74,8 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
             let told: HardwareView = client.get(&format!("/nodes/{}/hardware", segment(node))).await?;
             answer(context.output, &told, show::hardware)
         }
+        Node::Bundles { node } => bundle::of_node(client, &node, context).await,
+        Node::Vars { node } => bundle::of_node_vars(client, &node, context).await,
         Node::Diff { node } => {
             let told: HardwareView = client.get(&format!("/nodes/{}/hardware", segment(node))).await?;
             answer(context.output, &told, show::diff)

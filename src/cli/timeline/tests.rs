@@ -14,7 +14,7 @@ fn view(at: u64, kind: EventKind) -> EventView {
 fn offer(client: &ClientKind) -> EventKind {
     EventKind::Dhcp {
         message: "offer".into(),
-        ip: Ipv4Addr::new(10, 77, 0, 100),
+        ip: Ipv4Addr::new(10, 77, 0, 100).into(),
         client: client.describe(&FirmwareTable::new(&[]).expect("an empty table")),
         boot_file: None,
         reason: None,

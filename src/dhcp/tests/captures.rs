@@ -96,10 +96,14 @@ fn a_recorded_request_is_acknowledged() {
         let view = View {
             world: &world,
             network: &network,
+            shared: &[],
             server: SERVER,
+            server_identifier: SERVER,
             firmware: &firmware,
             http_port: 8080,
             domain: None,
+            names: false,
+            options: &Options::new(),
             serves_strangers: true,
         };
         let reply = respond(&request, &view, Timestamp(NOW)).reply.expect(name);

@@ -23,10 +23,14 @@ fn decide_on(network: &Network, server: Ipv4Addr, world: &World, message: Messag
     let view = View {
         world,
         network,
+        shared: &[],
         server,
+        server_identifier: server,
         firmware: &firmware,
         http_port: 8080,
         domain: None,
+        names: false,
+        options: &Options::new(),
         serves_strangers: true,
     };
     respond(&request, &view, Timestamp(NOW))
@@ -85,7 +89,7 @@ fn a_renewal_from_behind_a_relay_is_of_its_network() {
     // RFC 2131 section 4.3.2, RENEWING: unicast, so that no relay fills giaddr.
     let mut renewal = message(1, M::Request, vec![]);
     renewal.set_ciaddr([10, 78, 0, 9]);
-    let found = choose_network(&networks, "br0", renewal.giaddr(), renewal.ciaddr());
+    let found = choose_network(&networks, "br0", &Request::new(renewal).expect("a request"));
     assert_eq!(found.map(|network| network.subnet.to_string()).as_deref(), Some("10.78.0.0/24"));
 }
 

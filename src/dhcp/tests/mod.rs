@@ -2,6 +2,7 @@
 
 mod captures;
 mod corners;
+mod networks;
 mod properties;
 mod rules;
 
@@ -12,6 +13,7 @@ use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownO
 use crate::boot::FirmwareTable;
 use crate::model::{Lease, LeaseState, MacAddr, Network, Timestamp, World};
 
+use super::options::Options;
 use super::{Decision, Request, View, respond};
 
 /// Our address.
@@ -21,12 +23,11 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub fn network() -> Network {
     Network {
         interface: Some("br0".into()),
-        subnet: "10.77.0.0/24".parse().expect("a subnet"),
         ranges: vec!["10.77.0.100-10.77.0.105".parse().expect("a range")],
         gateway: Some(SERVER),
         dns: vec![SERVER],
         lease: std::time::Duration::from_secs(3600),
-        dhcp: crate::model::DhcpMode::Full,
+        ..Network::new("10.77.0.0/24".parse().expect("a subnet"))
     }
 }
 
@@ -69,10 +70,14 @@ pub fn decide(world: &World, message: Message, now: u64) -> Decision {
     let view = View {
         world,
         network: &network,
+        shared: &[],
         server: SERVER,
+        server_identifier: SERVER,
         firmware: &firmware,
         http_port: 8080,
         domain: Some("mgmt.example"),
+        names: false,
+        options: &Options::new(),
         serves_strangers: true,
     };
     respond(&request, &view, Timestamp(now))

@@ -356,8 +356,9 @@ fn which_network() {
         ("a relay that claims the network's own address", "br0", "10.78.0.0", None),
         ("another interface", "eth9", "0.0.0.0", None),
     ] {
-        let found =
-            choose_network(&networks, interface, giaddr.parse().expect("an address"), Ipv4Addr::UNSPECIFIED);
+        let mut discover = message(1, M::Discover, vec![]);
+        discover.set_giaddr(giaddr.parse::<Ipv4Addr>().expect("an address"));
+        let found = choose_network(&networks, interface, &Request::new(discover).expect("a request"));
         assert_eq!(found.map(|network| network.subnet.to_string()).as_deref(), expected, "{rule}");
     }
 }

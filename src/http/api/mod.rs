@@ -4,11 +4,16 @@
 //! `{"error": {"kind", "message"}}` with the status that fits.
 
 mod blobs;
+mod bundles;
+mod clusters;
 mod events;
 mod groups;
 mod images;
+mod jobs;
 mod leases;
+mod networks;
 mod nodes;
+mod packages;
 
 use std::sync::Arc;
 
@@ -38,10 +43,15 @@ struct Api {
 pub fn router(appliance: Arc<Appliance>, started: Timestamp) -> Router {
     let v1 = Router::new()
         .route("/status", get(status))
+        .merge(networks::routes())
         .merge(nodes::routes())
         .merge(groups::routes())
         .merge(images::routes())
         .merge(blobs::routes())
+        .merge(packages::routes())
+        .merge(bundles::routes())
+        .merge(clusters::routes())
+        .merge(jobs::routes())
         .merge(leases::routes())
         .merge(events::routes());
     Router::new()

@@ -6,6 +6,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 
+use crate::appliance::ansible::Inventory;
 use crate::appliance::views::{EventView, HardwareView, NodeView, event_view};
 use crate::appliance::{AppError, BootOnce, Invite, Invited, NodeChange, node_fields};
 use crate::boot::Explanation;
@@ -29,6 +30,7 @@ pub fn routes() -> Router<Api> {
         .route("/nodes/{node}/retire", post(retire))
         .route("/nodes/{node}/boot", post(boot))
         .route("/invitations", post(invite))
+        .route("/inventory", get(inventory))
 }
 
 /// The body of a pin.
@@ -174,4 +176,8 @@ async fn explain(
     Path(node): Path<String>,
 ) -> Result<Json<Explanation>, AppError> {
     Ok(Json(api.appliance.explain(&Selector::new(node))?))
+}
+
+async fn inventory(State(api): State<Api>, _: Admin) -> Json<Inventory> {
+    Json(api.appliance.inventory())
 }

@@ -1,7 +1,7 @@
 //! Who may say how much: a token bucket for each source and one for all, and what was dropped.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// What is taken of senders.
@@ -74,17 +74,17 @@ struct Drops {
     last: Instant,
 }
 
-/// Decides line by line. Time is an argument.
+/// Decides line by line, for sources told apart by `K`. Time is an argument.
 #[derive(Debug)]
-pub struct Limiter {
+pub struct Limiter<K> {
     limits: Limits,
     overall: Bucket,
-    sources: HashMap<Ipv4Addr, Source>,
-    /// Shared by those who are not remembered; its drops stand under 0.0.0.0.
+    sources: HashMap<K, Source>,
+    /// Shared by those who are not remembered.
     others: Source,
 }
 
-impl Limiter {
+impl<K: Copy + Eq + Hash> Limiter<K> {
     /// Nobody has said anything yet.
     pub fn new(limits: Limits, now: Instant) -> Self {
         let others = Source { bucket: Bucket::full(now), drops: None };
@@ -92,30 +92,35 @@ impl Limiter {
     }
 
     /// Whether a line of `from` is taken; when not, it is counted as dropped.
-    pub fn admit(&mut self, from: Ipv4Addr, now: Instant) -> bool {
+    pub fn admit(&mut self, from: K, now: Instant) -> bool {
         let limits = self.limits;
         let admitted = self.source(from, now).bucket.take(now, limits.source_rate, limits.source_burst)
             && self.overall.take(now, limits.overall_rate, limits.overall_rate);
         if !admitted {
-            self.dropped(from, 1, now);
+            self.dropped(Some(from), 1, now);
         }
         admitted
     }
 
-    /// `count` lines of `from` were dropped, here or further on.
-    pub fn dropped(&mut self, from: Ipv4Addr, count: u64, now: Instant) {
-        let drops = self.source(from, now).drops.get_or_insert(Drops { count: 0, first: now, last: now });
+    /// `count` lines of `from` (of those who are not remembered, when it has no name) were dropped, here or further on.
+    pub fn dropped(&mut self, from: Option<K>, count: u64, now: Instant) {
+        let source = match from {
+            Some(from) => self.source(from, now),
+            None => &mut self.others,
+        };
+        let drops = source.drops.get_or_insert(Drops { count: 0, first: now, last: now });
         drops.count = drops.count.saturating_add(count);
         drops.last = now;
     }
 
-    /// The floods that are over, or have lasted for a minute, with how many lines each lost. Sources that
+    /// The floods that are over, or have lasted for a minute, with how many lines each lost; those who are not remembered stand
+    /// together, under no name. Sources that
     /// have been quiet are forgotten. To be called about once a second.
-    pub fn settle(&mut self, now: Instant) -> Vec<(Ipv4Addr, u64)> {
+    pub fn settle(&mut self, now: Instant) -> Vec<(Option<K>, u64)> {
         let calm = self.limits.calm;
         let mut floods = Vec::new();
-        let all = self.sources.iter_mut().map(|(from, source)| (*from, source));
-        for (from, source) in all.chain([(Ipv4Addr::UNSPECIFIED, &mut self.others)]) {
+        let all = self.sources.iter_mut().map(|(from, source)| (Some(*from), source));
+        for (from, source) in all.chain([(None, &mut self.others)]) {
             if let Some(drops) = source.drops.take_if(|drops| {
                 now.saturating_duration_since(drops.last) >= calm
                     || now.saturating_duration_since(drops.first) >= LASTING
@@ -127,9 +132,9 @@ impl Limiter {
         floods
     }
 
-    fn source(&mut self, from: Ipv4Addr, now: Instant) -> &mut Source {
+    fn source(&mut self, from: K, now: Instant) -> &mut Source {
         let room = self.sources.len() < self.limits.sources;
-        if from.is_unspecified() || (!room && !self.sources.contains_key(&from)) {
+        if !room && !self.sources.contains_key(&from) {
             return &mut self.others;
         }
         self.sources.entry(from).or_insert_with(|| Source { bucket: Bucket::full(now), drops: None })
@@ -138,12 +143,14 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
-    fn admitted(limiter: &mut Limiter, from: Ipv4Addr, lines: usize, now: Instant) -> usize {
+    fn admitted(limiter: &mut Limiter<Ipv4Addr>, from: Ipv4Addr, lines: usize, now: Instant) -> usize {
         (0..lines).filter(|_| limiter.admit(from, now)).count()
     }
 
@@ -173,13 +180,13 @@ mod tests {
         let mut limiter = Limiter::new(Limits::default(), start);
         admitted(&mut limiter, A, 300, start);
         assert_eq!(limiter.settle(at(1)), []);
-        assert_eq!(limiter.settle(at(2)), [(A, 100)]);
+        assert_eq!(limiter.settle(at(2)), [(Some(A), 100)]);
         assert_eq!(limiter.settle(at(3)), []);
         for second in 100..160 {
             admitted(&mut limiter, B, 1000, at(second));
             assert_eq!(limiter.settle(at(second)), [], "{second}");
         }
-        assert_eq!(limiter.settle(at(160)), [(B, 60_000 - 200 - 59 * 50)]);
+        assert_eq!(limiter.settle(at(160)), [(Some(B), 60_000 - 200 - 59 * 50)]);
     }
 
     #[test]
@@ -188,12 +195,8 @@ mod tests {
         let mut limiter = Limiter::new(Limits { overall_rate: 1_000_000, ..Limits::default() }, start);
         let taken = (0..10_000u32).filter(|n| limiter.admit(Ipv4Addr::from(0x0a00_0000 + n), start)).count();
         assert_eq!(limiter.sources.len(), 4096);
-        assert_eq!(
-            taken,
-            4096 - 1 + 200 + 1,
-            "10.0.0.0 and what is remembered, and one burst for all others"
-        );
-        assert_eq!(limiter.settle(start + Duration::from_secs(9)), [(Ipv4Addr::UNSPECIFIED, 10_000 - 4296)]);
+        assert_eq!(taken, 4096 + 200, "what is remembered, and one burst for all others");
+        assert_eq!(limiter.settle(start + Duration::from_secs(9)), [(None, 10_000 - 4296)]);
         assert_eq!(limiter.sources.len(), 0);
     }
 }

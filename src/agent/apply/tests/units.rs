@@ -1,0 +1,101 @@
+//! Services under the supervisor: real processes.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const SERVICE: &str = "[Unit]\nDescription=x\n[Service]\nType=exec\nEnvironment=WHO=unit \"MORE=two words\"\nEnvironmentFile=-/etc/default/web\nExecStartPre=/bin/sh -c 'echo pre >> ${OUT}'\nExecStart=/bin/sh -c 'echo \"${WHO} ${MORE} ${PORT}\" >> ${OUT}; exec sleep 1004'\nExecReload=/bin/sh -c 'echo reload $MAINPID >> ${OUT}'\nRestart=always\n";
+
+fn web(tree: &Tree, port: &str) -> Desired {
+    let out = tree.at("/run/out").display().to_string();
+    let mut settings = file("/etc/default/web", &format!("PORT={port}\nOUT={out}\n"));
+    settings.restart = vec!["web.service".into()];
+    let mut reloaded = file("/etc/web.conf", "1");
+    reloaded.reload = vec!["web.service".into()];
+    let mut one = bundle("web@1", vec![settings, file("/etc/systemd/system/web.service", SERVICE), reloaded]);
+    one.units = vec![unit("web.service")];
+    one.health = vec![health("runs", Probe::Unit("web.service".into()))];
+    desired(vec![one])
+}
+
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn pid(tree: &Tree) -> i32 {
+    let text = std::fs::read(tree.state().join("units/web.service.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    record["pid"].as_i64().unwrap_or_default().try_into().unwrap()
+}
+
+#[test]
+fn service_is_started_restarted_reloaded_and_stopped_only_when_needed() {
+    let tree = Tree::new();
+    let mut log = Vec::new();
+    let applier = tree.applier();
+    let mut apply = |wanted: &Desired| {
+        let outcome = applier.apply(wanted, &digest(wanted), &mut log);
+        expect(&outcome, ApplyResult::Applied);
+        outcome.changes.into_iter().filter(|line| !line.starts_with("file")).collect::<Vec<_>>()
+    };
+    assert_eq!(apply(&web(&tree, "80")), ["enable web.service", "start web.service"]);
+    let first = pid(&tree);
+    let mut other = web(&tree, "80");
+    other.bundles.push(bundle("else@1", vec![file("/etc/else", "x")]));
+    assert_eq!(apply(&other), Vec::<String>::new());
+    assert_eq!(pid(&tree), first);
+    assert_eq!(apply(&web(&tree, "81")), ["restart web.service"]);
+    assert_ne!(pid(&tree), first);
+    let mut reload = web(&tree, "81");
+    reload.bundles[0].files[2].content = STANDARD.encode("2");
+    assert_eq!(apply(&reload), ["reload web.service"]);
+    let out = format!("pre\nunit two words 80\npre\nunit two words 81\nreload {}\n", pid(&tree));
+    assert_eq!(tree.read("/run/out"), out);
+    // Killed from outside: it comes back.
+    let before = pid(&tree);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(before), nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_for("it is started again", || {
+        ![before, 0].contains(&pid(&tree)) && applier.observed().unwrap().unhealthy.is_empty()
+    });
+    let removed = applier.remove_all(&mut Vec::new()).unwrap();
+    assert_eq!(removed.left_over, Vec::<String>::new());
+    assert!(removed.outcome.changes.contains(&"stop web.service".into()), "{:?}", removed.outcome);
+    assert!(!tree.at("/etc/systemd").exists());
+}
+
+#[test]
+fn another_agent_finds_the_service_that_the_one_before_started() {
+    let tree = Tree::new();
+    expect(&tree.apply(&web(&tree, "80")).0, ApplyResult::Applied);
+    let first = pid(&tree);
+    let applier = tree.applier();
+    assert_eq!(applier.recover(&mut Vec::new()).unwrap(), None);
+    assert!(applier.observed().unwrap().unhealthy.is_empty());
+    assert_eq!(pid(&tree), first);
+    let outcome = applier.apply(&web(&tree, "81"), "81", &mut Vec::new());
+    expect(&outcome, ApplyResult::Applied);
+    assert_ne!(pid(&tree), first);
+    assert!(
+        !Path::new(&format!("/proc/{first}")).exists() || !applier.observed().unwrap().generation.is_empty()
+    );
+}
+
+#[test]
+fn service_that_ends_at_once_rolls_back_with_its_last_words() {
+    let tree = Tree::new();
+    expect(&tree.apply(&web(&tree, "80")).0, ApplyResult::Applied);
+    let mut wanted = web(&tree, "90");
+    let text = "[Service]\nExecStart=/bin/sh -c 'echo port is taken; exit 7'\n";
+    wanted.bundles[0].files[1] = file("/etc/systemd/system/web.service", text);
+    let (outcome, _) = tree.apply(&wanted);
+    expect(&outcome, ApplyResult::RolledBack);
+    assert!(outcome.reason.contains("start of web.service: it ended at once"), "{}", outcome.reason);
+    assert!(outcome.reason.contains("port is taken"), "{}", outcome.reason);
+    assert_eq!(outcome.bundle.as_deref(), Some("web@1"));
+    assert!(tree.applier().observed().unwrap().unhealthy.is_empty());
+    assert!(tree.read("/run/out").ends_with("unit two words 80\n"));
+}

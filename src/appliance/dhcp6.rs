@@ -1,0 +1,104 @@
+//! A `DHCPv6` exchange: the decision, the lease, the node and the event in one transaction, then the reply.
+
+use std::sync::Arc;
+
+use crate::dhcp::interface::Interface;
+use crate::dhcp6::message::Message;
+use crate::dhcp6::server::Exchange6;
+use crate::dhcp6::{Decision, Request, View, respond};
+use crate::model::{Change, Network, Network6, NodeId};
+
+use super::dhcp::{Rules, Told, discover, keep_node};
+use super::{AppError, Appliance, now, random};
+
+impl Exchange6 for Appliance {
+    async fn exchange6(&self, request: Request, interface: &Interface) -> Option<Message> {
+        let (wants, mac, xid) = (request.wants, request.client.mac, hex::encode(request.xid));
+        match self.dhcp6(request, interface).await {
+            Ok(Decision { reply, silent, .. }) => {
+                tracing::info!(?wants, ?mac, xid, silent, "DHCPv6");
+                reply
+            }
+            Err(error) => {
+                tracing::error!(?wants, ?mac, xid, %error, "DHCPv6 request failed");
+                None
+            }
+        }
+    }
+}
+
+impl Appliance {
+    async fn dhcp6(&self, request: Request, interface: &Interface) -> Result<Decision, AppError> {
+        let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
+        let chosen = network_of(&config.networks, interface, &request)
+            .map(|(network, v6)| (network.lease, v6.clone()));
+        let Some((lease, network)) = chosen else {
+            return Ok(Decision { silent: Some("no network is configured for it"), ..Decision::default() });
+        };
+        let server = interface.address6_on(network.subnet).or_else(|| interface.addresses6.first().copied());
+        let Some(server) = server else {
+            return Ok(Decision { silent: Some("the interface has no IPv6 address"), ..Decision::default() });
+        };
+        let (at, duid) = (now(), self.duid.clone());
+        let stranger = request.client.mac.is_none_or(|mac| self.view().node_with_mac(mac).is_none());
+        let allowlist = if stranger { self.allowlist() } else { None };
+        let fresh = NodeId(u64::from_be_bytes(random()?));
+        self.store
+            .transact(move |tx| {
+                let (nobodys, oldest) = tx.world().nobodys_leases6();
+                let oldest = oldest.filter(|lease| lease.expires <= at).map(|lease| lease.ip);
+                let most = config.enrolment.max_unknown;
+                let room = tx.world().strangers() < most && (request.client.mac.is_some() || nobodys < most);
+                if !room && request.client.mac.is_none() {
+                    // There is room at the next message.
+                    if let Some(ip) = oldest {
+                        tx.put(Change::DeleteLease6(ip));
+                    }
+                }
+                let view = View {
+                    world: tx.world(),
+                    network: &network,
+                    lease,
+                    server,
+                    duid: &duid,
+                    firmware: &firmware,
+                    domain: config.domain.as_deref(),
+                    names: config.dns.enabled,
+                    serves_strangers: room,
+                };
+                let mut decision = respond(&request, &view, at);
+                let changes = std::mem::take(&mut decision.changes);
+                if changes.is_empty() {
+                    // An offer, or options: nobody becomes a node by asking.
+                    return Ok(decision);
+                }
+                for change in changes {
+                    tx.put(change);
+                }
+                let Some(mac) = request.client.mac else { return Ok(decision) };
+                let before = tx.world().node_with_mac(mac).cloned();
+                let node = match &before {
+                    Some(node) => node.clone(),
+                    None => discover(tx, fresh, mac, None, at),
+                };
+                let told = Told { kind: &request.client.kind, uuid: None, event: decision.event.take() };
+                let rules = Rules { config: &config, firmware: &firmware, allowlist: allowlist.as_deref() };
+                keep_node(tx, before.as_ref(), node, told, &rules, at)?;
+                Ok(decision)
+            })
+            .await
+    }
+}
+
+/// The network of a message: the link that a relay names, else that of the interface it came in by (RFC 8415 section 13.1).
+fn network_of<'n>(
+    networks: &'n [Network],
+    interface: &Interface,
+    request: &Request,
+) -> Option<(&'n Network, &'n Network6)> {
+    let mut all = networks.iter().filter_map(|network| Some((network, network.v6.as_ref()?)));
+    match request.link() {
+        Some(link) => all.find(|(_, v6)| v6.subnet.contains(link)),
+        None => all.find(|(network, _)| network.interface.as_deref() == Some(&interface.name)),
+    }
+}

@@ -1,0 +1,130 @@
+//! The nodes' domain as DNS tells of it: read from the state as it is at the moment, so that a lease is a name as soon as it is given.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::cluster::{self, MemberState, NodeView, Protocol, services};
+use crate::config::Config;
+use crate::dns::server::Source;
+use crate::dns::{Target, Zone};
+use crate::model::{Node, NodeId, State, World};
+
+use super::Appliance;
+use super::fleet::Plans;
+use super::views::{address_of, address6_of};
+
+/// What the appliance itself is called within the domain.
+pub const OWN_NAME: &str = "firstlight";
+
+/// The domain at one moment.
+pub struct Names {
+    world: Arc<World>,
+    plans: Arc<Plans>,
+    config: Arc<Config>,
+    domain: String,
+    own: Vec<IpAddr>,
+}
+
+impl Names {
+    fn addresses_of(&self, node: &Node) -> impl Iterator<Item = IpAddr> + use<> {
+        let v4 = address_of(&self.world, node).map(IpAddr::V4);
+        v4.into_iter().chain(address6_of(&self.world, node).map(IpAddr::V6))
+    }
+}
+
+impl Source for Appliance {
+    type Zone = Names;
+
+    fn zone(&self) -> Option<Names> {
+        let v4 = self.addresses.get().into_iter().flatten().map(|(ip, _)| IpAddr::V4(*ip));
+        let v6 = self.addresses6.get().into_iter().flatten().map(|ip| IpAddr::V6(*ip));
+        Some(Names {
+            world: self.view(),
+            plans: self.plans.load_full(),
+            config: Arc::clone(&self.config),
+            domain: self.config.domain.as_ref()?.to_ascii_lowercase(),
+            own: v4.chain(v6).collect(),
+        })
+    }
+
+    fn forwards_for(&self, client: Ipv4Addr) -> bool {
+        client.is_loopback() || self.config.networks.iter().any(|network| network.subnet.contains(client))
+    }
+}
+
+impl Zone for Names {
+    fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    fn serial(&self) -> u32 {
+        // The lower half: serial numbers go round (RFC 1982).
+        let [.., a, b, c, d] = self.world.next_seq().to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn server(&self) -> &str {
+        OWN_NAME
+    }
+
+    fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
+        if host == OWN_NAME {
+            return Some(self.own.clone());
+        }
+        let node = self.world.node_named(&host.parse().ok()?)?;
+        let gone = node.state == State::Retired;
+        Some(self.addresses_of(node).filter(|_| !gone).collect())
+    }
+
+    fn host_at(&self, ip: IpAddr) -> Option<String> {
+        if self.own.contains(&ip) {
+            return Some(OWN_NAME.into());
+        }
+        let node = self.world.node_at(ip)?;
+        // An address that it had before is not told any more.
+        self.addresses_of(node).any(|own| own == ip).then(|| node.name.to_string())
+    }
+
+    fn covers(&self, ip: IpAddr) -> bool {
+        self.config.networks.iter().any(|network| match ip {
+            IpAddr::V4(ip) => network.subnet.contains(ip),
+            IpAddr::V6(ip) => network.v6.as_ref().is_some_and(|v6| v6.subnet.contains(ip)),
+        })
+    }
+
+    fn has_cluster(&self, cluster: &str) -> bool {
+        self.world.cluster(cluster).is_some()
+    }
+
+    fn role(&self, cluster: &str, role: &str) -> Option<Vec<String>> {
+        let cluster = self.world.cluster(cluster)?;
+        let members = || cluster.members.iter().filter(|member| member.role.as_deref() == Some(role));
+        members().next()?;
+        let serves = |id: &u64| self.plans.views.get(id).is_some_and(NodeView::serves);
+        let inside = members().filter(|member| member.state == MemberState::Member);
+        let ready = inside.map(|member| member.node).filter(serves);
+        Some(ready.filter_map(|id| Some(self.world.node(NodeId(id))?.name.to_string())).collect())
+    }
+
+    fn service(&self, service: &str, protocol: &str, cluster: Option<&str>) -> Option<Vec<Target>> {
+        let clusters =
+            || self.world.clusters().filter(|one| cluster.is_none_or(|cluster| one.name == cluster));
+        let is_it = |name: &str, by: Protocol| name == service && protocol_name(by) == protocol;
+        let offers = |cluster: &cluster::Cluster| {
+            let views = cluster.members.iter().filter_map(|member| self.plans.views.get(&member.node));
+            views.flat_map(|view| &view.offers).any(|offer| is_it(&offer.name, offer.protocol))
+        };
+        clusters().any(offers).then(|| {
+            let found = clusters().flat_map(|cluster| services(cluster, &self.plans.views));
+            let found = found.filter(|found| is_it(&found.name, found.protocol));
+            found.map(|found| Target { host: found.host, port: found.port }).collect()
+        })
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}

@@ -1,0 +1,222 @@
+//! Networks: how full they are, and how long that will do; and other DHCP servers on them.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dhcp::rogue::Rogue;
+use crate::model::{DhcpMode, EventKind, LeaseState, Network, Timestamp, World};
+
+use super::{AppError, Appliance, now};
+
+/// The growth of so many days is taken to go on.
+const DAYS: u64 = 7;
+const DAY_MS: u64 = 86_400_000;
+/// Addresses that are looked at one by one; of larger pools only the leases are counted.
+const COUNTED: u32 = 1 << 20;
+/// A server that was not heard for so long is gone, milliseconds: it is asked every ten minutes.
+const ROGUE_MS: u64 = 3_600_000;
+
+/// A network and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    /// Address and prefix length.
+    pub subnet: String,
+    /// The interface it is on; none for one behind a relay.
+    pub interface: Option<String>,
+    /// `full`, `proxy` or `off`.
+    pub dhcp: String,
+    /// The link that it shares with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_network: Option<String>,
+    /// Default router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its ranges.
+    pub ranges: Vec<String>,
+    /// Addresses that can be given, reservations by configuration not counted.
+    pub addresses: u64,
+    /// Of these: in use.
+    pub bound: u64,
+    /// Of these: kept for a client that may come back.
+    pub kept: u64,
+    /// Of these: found in use by somebody else.
+    pub declined: u64,
+    /// Of these: given to nobody so far.
+    pub free: u64,
+    /// Addresses that the configuration reserves.
+    pub reservations: usize,
+    /// New clients in the last seven days.
+    pub new_clients: u64,
+    /// In how many days no address is free, if it goes on like this; none: not in sight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_in_days: Option<u64>,
+}
+
+/// Something that an operator should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Finding {
+    fn warning(what: String, hint: String) -> Self {
+        Self { severity: "warning".into(), what, hint }
+    }
+
+    fn error(what: String, hint: String) -> Self {
+        Self { severity: "error".into(), what, hint }
+    }
+}
+
+impl Appliance {
+    /// All networks, as they are configured.
+    pub fn networks(&self) -> Vec<NetworkView> {
+        let (world, at) = (self.view(), now());
+        self.config.networks.iter().map(|network| view(&world, network, at)).collect()
+    }
+
+    /// The network of this subnet, or with this address in it, or on this interface.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn network(&self, name: &str) -> Result<NetworkView, AppError> {
+        let ip = name.parse::<Ipv4Addr>().ok();
+        let is_it = |network: &&Network| {
+            network.subnet.to_string() == name
+                || network.interface.as_deref() == Some(name)
+                || ip.is_some_and(|ip| network.subnet.contains(ip))
+        };
+        let found = self.config.networks.iter().find(is_it);
+        found.map(|network| view(&self.view(), network, now())).ok_or_else(|| {
+            AppError::NotFound(format!("there is no network '{name}'; `firstlight network list` shows them"))
+        })
+    }
+
+    /// Another DHCP server was heard.
+    pub async fn rogue_heard(&self, interface: &str, server: Ipv4Addr) {
+        if !self.rogues.hear(interface, server, now()) {
+            return;
+        }
+        tracing::warn!(%server, interface, "another DHCP server answers");
+        let kind = EventKind::RogueServer { server, interface: interface.to_owned() };
+        if let Err(error) = self.record(kind).await {
+            tracing::error!(%error, "another DHCP server could not be recorded");
+        }
+    }
+
+    /// What an operator should look at.
+    pub fn findings(&self) -> Vec<Finding> {
+        let at = now();
+        let since = Timestamp(at.0.saturating_sub(ROGUE_MS));
+        let mut findings: Vec<Finding> = self.rogues.since(since).iter().map(rogue).collect();
+        for network in self.networks() {
+            findings.extend(fullness(&network));
+        }
+        if let super::RamdiskState::Failed { reason } = self.ramdisk().as_ref() {
+            findings.push(Finding::error(
+                format!("there is no ramdisk: {reason}"),
+                "new servers cannot be discovered or installed; mend it and restart the appliance".into(),
+            ));
+        }
+        let world = self.view();
+        let failed = world.nodes().filter(|node| matches!(node.state, crate::model::State::Failed { .. }));
+        let names: Vec<&str> = failed.map(|node| node.name.as_str()).collect();
+        if let Some(first) = names.first() {
+            let (count, more) = (names.len(), if names.len() > 1 { " and others" } else { "" });
+            findings.push(Finding::warning(
+                format!("{count} nodes have failed: {first}{more}"),
+                format!("firstlight node explain {first}"),
+            ));
+        }
+        findings
+    }
+}
+
+fn rogue(rogue: &Rogue) -> Finding {
+    Finding::error(
+        format!("another DHCP server, {}, answers on {}", rogue.server, rogue.interface),
+        "stop it; or, if it is to give the addresses, set dhcp = \"proxy\" for that network".into(),
+    )
+}
+
+fn fullness(network: &NetworkView) -> Option<Finding> {
+    let hint = "add ranges to it, or release what nobody needs: firstlight lease list".to_owned();
+    if network.addresses == 0 {
+        None
+    } else if network.free == 0 {
+        Some(Finding::error(format!("{} has no free address left", network.subnet), hint))
+    } else if network.free * 10 < network.addresses {
+        let what = format!("{} has {} of {} addresses free", network.subnet, network.free, network.addresses);
+        Some(Finding::warning(what, hint))
+    } else {
+        let days = network.full_in_days.filter(|days| *days <= 14)?;
+        Some(Finding::warning(
+            format!("{} will be full in {days} days, if it goes on like this", network.subnet),
+            hint,
+        ))
+    }
+}
+
+fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
+    let mut counts = [0_u64; 3];
+    let mut taken = 0;
+    let outside = |ip: Ipv4Addr| {
+        network.exclude.iter().any(|range| range.contains(ip))
+            || network.gateway == Some(ip)
+            || network.dns.contains(&ip)
+            || network.reservations.holder(ip).is_some()
+    };
+    let mut addresses: u64 = 0;
+    for range in &network.ranges {
+        let size = range.last.to_bits() - range.first.to_bits();
+        let never = (range.first.to_bits()..=range.last.to_bits())
+            .take(if size < COUNTED { usize::MAX } else { 0 })
+            .filter(|bits| outside(Ipv4Addr::from_bits(*bits)))
+            .count();
+        addresses += (u64::from(size) + 1).saturating_sub(u64::try_from(never).unwrap_or(u64::MAX));
+        for lease in world.leases_between(range.first, range.last).filter(|lease| !outside(lease.ip)) {
+            taken += 1;
+            let which = match lease.state {
+                LeaseState::Declined => 2,
+                _ if lease.is_active(at) => 0,
+                _ => 1,
+            };
+            if let Some(count) = counts.get_mut(which) {
+                *count += 1;
+            }
+        }
+    }
+    let week = Timestamp(at.0.saturating_sub(DAYS * DAY_MS));
+    let leases = network.ranges.iter().flat_map(|range| world.leases_between(range.first, range.last));
+    let new =
+        leases.filter(|lease| world.node_with_mac(lease.mac).is_some_and(|node| node.first_seen > week));
+    let new_clients = u64::try_from(new.count()).unwrap_or(u64::MAX);
+    let free = addresses.saturating_sub(taken);
+    let [bound, kept, declined] = counts;
+    NetworkView {
+        subnet: network.subnet.to_string(),
+        interface: network.interface.clone(),
+        dhcp: match network.dhcp {
+            DhcpMode::Full => "full",
+            DhcpMode::Proxy => "proxy",
+            DhcpMode::Off => "off",
+        }
+        .into(),
+        shared_network: network.shared.clone(),
+        gateway: network.gateway,
+        ranges: network.ranges.iter().map(ToString::to_string).collect(),
+        addresses,
+        bound,
+        kept,
+        declined,
+        free,
+        reservations: network.reservations.iter().count(),
+        new_clients,
+        full_in_days: (free * DAYS).checked_div(new_clients).filter(|days| *days < 3650),
+    }
+}

@@ -1,0 +1,317 @@
+//! Relays, shared links, reservations, and networks beside another server. The rule's source stands beside each row.
+
+use dhcproto::Encodable;
+use dhcproto::v4::{DhcpOption as O, MessageType as M};
+
+use super::*;
+use crate::dhcp::{Destination, assist, choose_network};
+use crate::model::{Change, ClientKey, Reservation, Reservations};
+
+const NOW: u64 = 1_000_000;
+
+fn subnet(n: u8) -> Network {
+    Network {
+        interface: None,
+        ranges: vec![format!("10.{n}.0.100-10.{n}.0.101").parse().expect("a range")],
+        ..Network::new(format!("10.{n}.0.0/24").parse().expect("a subnet"))
+    }
+}
+
+/// A message through a relay, with these sub-options.
+fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
+    let mut message = message;
+    message.set_giaddr(giaddr.parse::<Ipv4Addr>().expect("an address"));
+    let mut bytes = message.to_vec().expect("it encodes");
+    bytes.pop();
+    bytes.extend([82, u8::try_from(agent.len()).expect("short")]);
+    bytes.extend(agent);
+    bytes.push(255);
+    Request::parse(&bytes).expect("a request")
+}
+
+fn circuit(port: &str) -> Vec<u8> {
+    [&[1, u8::try_from(port.len()).expect("short")], port.as_bytes()].concat()
+}
+
+struct Site {
+    networks: Vec<Network>,
+    world: World,
+}
+
+impl Site {
+    fn new(networks: Vec<Network>) -> Self {
+        Self { networks, world: World::default() }
+    }
+
+    /// Decides as the appliance does, and keeps what changes.
+    fn ask(&mut self, request: &Request, now: u64) -> Decision {
+        let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
+        let Some(network) = choose_network(&self.networks, "br0", request) else {
+            return Decision::default();
+        };
+        let shared: Vec<&Network> =
+            self.networks.iter().filter(|other| *other != network && other.shares_link(network)).collect();
+        let view = View {
+            world: &self.world,
+            network,
+            shared: &shared,
+            server: SERVER,
+            server_identifier: request.client.relay.server.unwrap_or(SERVER),
+            firmware: &firmware,
+            http_port: 8080,
+            domain: None,
+            names: false,
+            options: &Options::new(),
+            serves_strangers: true,
+        };
+        let decision = match network.dhcp {
+            crate::model::DhcpMode::Proxy => assist(request, &view, Timestamp(now)),
+            _ => respond(request, &view, Timestamp(now)),
+        };
+        for change in &decision.changes {
+            self.world.apply(change);
+        }
+        decision
+    }
+}
+
+fn given(decision: &Decision) -> String {
+    let reply = decision.reply.as_ref().map(|reply| reply.message.yiaddr().to_string());
+    reply.unwrap_or_else(|| decision.silent.unwrap_or("nothing").to_owned())
+}
+
+#[test]
+fn relays_tell_the_link() {
+    for (rule, giaddr, agent, expected) in [
+        ("RFC 2131 4.3.1: the relay's network", "10.78.0.1", vec![], "10.78.0.100"),
+        ("RFC 3527 3: the link that is selected", "10.78.0.1", vec![5, 4, 10, 79, 0, 0], "10.79.0.100"),
+        ("RFC 3527 3: a link that is not ours", "10.78.0.1", vec![5, 4, 10, 99, 0, 0], "nothing"),
+        ("RFC 3046 2.2: a port changes nothing by itself", "10.78.0.1", circuit("e1"), "10.78.0.100"),
+    ] {
+        let mut site = Site::new(vec![network(), subnet(78), subnet(79)]);
+        let decision = site.ask(&relayed(message(1, M::Discover, vec![]), giaddr, &agent), NOW);
+        assert_eq!(given(&decision), expected, "{rule}");
+        if let Some(reply) = decision.reply {
+            let to = giaddr.parse().expect("an address");
+            assert_eq!(reply.destination, Destination::Relay(to), "RFC 2131 4.1: to the relay itself");
+            let bytes = reply.encode().expect("it encodes");
+            let echoed = [&[82, u8::try_from(agent.len()).expect("short")], &agent[..]].concat();
+            let end = bytes.windows(echoed.len() + 1).any(|part| part == [&echoed[..], &[255]].concat());
+            assert!(end || agent.is_empty(), "RFC 3046 2.2: {rule}: it goes back as it came, last");
+        }
+    }
+}
+
+#[test]
+fn a_relay_may_name_the_server() {
+    // RFC 5107 section 4: the reply's server identifier is the relay's address, and clients come back with that.
+    let mut site = Site::new(vec![subnet(78)]);
+    let agent = [11, 4, 10, 78, 0, 1];
+    let offer = site.ask(&relayed(message(1, M::Discover, vec![]), "10.78.0.1", &agent), NOW);
+    let relay = Ipv4Addr::new(10, 78, 0, 1);
+    let reply = offer.reply.expect("an offer").message;
+    let id = O::ServerIdentifier(relay);
+    assert_eq!(reply.opts().get(OptionCode::ServerIdentifier), Some(&id));
+    let wanted = O::RequestedIpAddress(reply.yiaddr());
+    let ack = site
+        .ask(&relayed(message(1, M::Request, vec![id.clone(), wanted.clone()]), "10.78.0.1", &agent), NOW);
+    assert_eq!(ack.reply.expect("an answer").message.opts().msg_type(), Some(M::Ack));
+    let other = site.ask(&relayed(message(1, M::Request, vec![id, wanted]), "10.78.0.1", &[]), NOW);
+    assert_eq!(other.silent, Some("the client chose another server"));
+}
+
+#[test]
+fn who_is_no_relay_has_no_say_in_links_and_servers() {
+    let mut site = Site::new(vec![network(), subnet(78)]);
+    let agent = [5, 4, 10, 78, 0, 0, 11, 4, 10, 78, 0, 1, 1, 1, b'e'];
+    let request = relayed(message(1, M::Discover, vec![]), "0.0.0.0", &agent);
+    assert_eq!(request.client.relay.circuit_id.as_deref(), Some(&b"e"[..]), "a switch tells the port");
+    let reply = site.ask(&request, NOW).reply.expect("an offer").message;
+    assert_eq!(reply.yiaddr(), ip(0), "of the network that it came in by");
+    assert_eq!(reply.opts().get(OptionCode::ServerIdentifier), Some(&O::ServerIdentifier(SERVER)));
+}
+
+#[test]
+fn networks_on_one_link_help_out() {
+    let shared = |n: u8| Network { shared: Some("rack".into()), ..subnet(n) };
+    let mut site = Site::new(vec![shared(78), shared(79), subnet(80)]);
+    let mut leases = Vec::new();
+    for client in 1..=5 {
+        let request = relayed(message(client, M::Discover, vec![]), "10.78.0.1", &[]);
+        leases.push(given(&site.ask(&request, NOW)));
+    }
+    assert_eq!(
+        leases,
+        ["10.78.0.100", "10.78.0.101", "10.79.0.100", "10.79.0.101", "no free address"],
+        "the relay's own network first"
+    );
+    let renewed = message(3, M::Request, vec![O::RequestedIpAddress(Ipv4Addr::new(10, 79, 0, 100))]);
+    let decision = site.ask(&relayed(renewed, "10.78.0.1", &[]), NOW);
+    assert_eq!(given(&decision), "10.79.0.100", "INIT-REBOOT in the other network of the link");
+    let mask = decision.reply.expect("an answer").message.opts().get(OptionCode::SubnetMask).cloned();
+    assert_eq!(mask, Some(O::SubnetMask(Ipv4Addr::new(255, 255, 255, 0))));
+    let foreign = message(1, M::Request, vec![O::RequestedIpAddress(Ipv4Addr::new(10, 80, 0, 100))]);
+    let decision = site.ask(&relayed(foreign, "10.78.0.1", &[]), NOW);
+    assert_eq!(
+        decision.reply.expect("an answer").message.opts().msg_type(),
+        Some(M::Nak),
+        "of no network there"
+    );
+}
+
+fn reserving(key: ClientKey, ip: &str) -> Network {
+    let mut reservations = Reservations::default();
+    let name = Some("node-12".parse().expect("a name"));
+    let ip = ip.parse().expect("an address");
+    reservations.add(Reservation { key, ip, name }).expect("the first");
+    Network { reservations, ..subnet(78) }
+}
+
+#[test]
+fn reservations_beat_the_pool() {
+    let uuid: Vec<u8> = (0..17).collect();
+    let id = vec![255, 1, 2, 3];
+    for (name, key, n, options, port, expected) in [
+        ("by MAC", ClientKey::Mac(mac(1)), 1, vec![], "", "10.78.0.50"),
+        ("another MAC", ClientKey::Mac(mac(1)), 2, vec![], "", "10.78.0.100"),
+        (
+            "by client id",
+            ClientKey::ClientId(id.clone()),
+            2,
+            vec![O::ClientIdentifier(id.clone())],
+            "",
+            "10.78.0.50",
+        ),
+        (
+            "by UUID",
+            ClientKey::Uuid("04030201-0605-0807-090a-0b0c0d0e0f10".into()),
+            2,
+            vec![O::ClientMachineIdentifier(uuid)],
+            "",
+            "10.78.0.50",
+        ),
+        ("by port", ClientKey::CircuitId(b"e12".to_vec()), 2, vec![], "e12", "10.78.0.50"),
+        ("another port", ClientKey::CircuitId(b"e12".to_vec()), 2, vec![], "e1", "10.78.0.100"),
+    ] {
+        let mut site = Site::new(vec![reserving(key, "10.78.0.50")]);
+        let agent = if port.is_empty() { Vec::new() } else { circuit(port) };
+        let asked = |kind, mut more: Vec<O>| {
+            more.extend(options.clone());
+            relayed(message(n, kind, more), "10.78.0.1", &agent)
+        };
+        let offer = site.ask(&asked(M::Discover, vec![]), NOW);
+        assert_eq!(given(&offer), expected, "{name}");
+        let ip: Ipv4Addr = expected.parse().expect("an address");
+        let request = asked(M::Request, vec![O::ServerIdentifier(SERVER), O::RequestedIpAddress(ip)]);
+        assert_eq!(given(&site.ask(&request, NOW)), expected, "{name}: acknowledged");
+    }
+}
+
+#[test]
+fn the_server_in_port_12_is_node_12() {
+    let mut site = Site::new(vec![reserving(ClientKey::CircuitId(b"e12".to_vec()), "10.78.0.50")]);
+    let discover = |n: u8, port: &str| relayed(message(n, M::Discover, vec![]), "10.78.0.1", &circuit(port));
+    assert_eq!(given(&site.ask(&discover(1, "e12"), NOW)), "10.78.0.50");
+    let request = message(
+        1,
+        M::Request,
+        vec![O::ServerIdentifier(SERVER), O::RequestedIpAddress(Ipv4Addr::new(10, 78, 0, 50))],
+    );
+    site.ask(&relayed(request, "10.78.0.1", &circuit("e12")), NOW);
+    assert_eq!(
+        given(&site.ask(&discover(2, "e12"), NOW)),
+        "the address reserved for it is in use by somebody else",
+        "while the server before it holds the lease"
+    );
+    assert_eq!(
+        given(&site.ask(&discover(2, "e12"), NOW + 13 * 3_600_000)),
+        "10.78.0.50",
+        "its successor in the port"
+    );
+    assert_eq!(
+        given(&site.ask(&discover(1, "e13"), NOW + 13 * 3_600_000)),
+        "10.78.0.100",
+        "moved to another port"
+    );
+}
+
+#[test]
+fn excluded_and_reserved_addresses_are_nobodys() {
+    let base = reserving(ClientKey::Mac(mac(9)), "10.78.0.100");
+    let exclude = vec!["10.78.0.101-10.78.0.101".parse().expect("a range")];
+    let mut site = Site::new(vec![Network { exclude, ..base }]);
+    let wishes = vec![O::RequestedIpAddress(Ipv4Addr::new(10, 78, 0, 101))];
+    let asked = relayed(message(1, M::Discover, wishes), "10.78.0.1", &[]);
+    assert_eq!(given(&site.ask(&asked, NOW)), "no free address");
+}
+
+fn pxe(kind: M, more: Vec<O>) -> Message {
+    let mut options = vec![
+        O::ClassIdentifier(b"PXEClient:Arch:00007:UNDI:003016".to_vec()),
+        O::ClientSystemArchitecture(7.into()),
+    ];
+    options.extend(more);
+    message(1, kind, options)
+}
+
+#[test]
+fn beside_another_server() {
+    let theirs = O::ServerIdentifier(Ipv4Addr::new(10, 77, 0, 2));
+    let taken = O::RequestedIpAddress(ip(3));
+    let with_address = |mut message: Message| {
+        message.set_ciaddr(ip(3));
+        message
+    };
+    for (rule, message, expected) in [
+        ("PXE 2.1 2.2.3: an offer without an address", pxe(M::Discover, vec![]), Some(M::Offer)),
+        ("no firmware", message(1, M::Discover, vec![]), None),
+        ("for the other server", pxe(M::Request, vec![theirs.clone(), taken.clone()]), None),
+        ("for us, at port 4011", with_address(pxe(M::Request, vec![])), Some(M::Ack)),
+        ("for us, by name", with_address(pxe(M::Request, vec![O::ServerIdentifier(SERVER)])), Some(M::Ack)),
+        ("a system that restarts", super::message(1, M::Request, vec![taken]), None),
+        ("a release", pxe(M::Release, vec![theirs]), None),
+    ] {
+        let mut site =
+            Site::new(vec![Network { dhcp: crate::model::DhcpMode::Proxy, ranges: vec![], ..network() }]);
+        let decision = site.ask(&Request::new(message).expect("a request"), NOW);
+        let reply = decision.reply.as_ref().map(|reply| &reply.message);
+        assert_eq!(reply.and_then(|reply| reply.opts().msg_type()), expected, "{rule}");
+        let Some(reply) = reply else { continue };
+        assert!(reply.yiaddr().is_unspecified(), "{rule}: no address");
+        for never in [OptionCode::AddressLeaseTime, OptionCode::SubnetMask, OptionCode::Router] {
+            assert_eq!(reply.opts().get(never), None, "{rule}");
+        }
+        let class = O::ClassIdentifier(b"PXEClient".to_vec());
+        assert_eq!(reply.opts().get(OptionCode::ClassIdentifier), Some(&class), "{rule}");
+        assert_eq!(reply.opts().get(OptionCode::BootfileName), Some(&O::BootfileName(b"ipxe.efi".to_vec())));
+        assert!(decision.changes.is_empty(), "{rule}: no lease is ours");
+    }
+}
+
+#[test]
+fn what_the_other_server_gives_is_learned() {
+    let proxy = Network { dhcp: crate::model::DhcpMode::Proxy, ranges: vec![], ..network() };
+    let theirs = O::ServerIdentifier(Ipv4Addr::new(10, 77, 0, 2));
+    let takes = |n: u8, ip: Ipv4Addr| {
+        let message = message(n, M::Request, vec![theirs.clone(), O::RequestedIpAddress(ip)]);
+        Request::new(message).expect("a request")
+    };
+    let mut site = Site::new(vec![proxy]);
+    let lease_of = |site: &Site, ip: Ipv4Addr| site.world.lease(ip).map(|lease| lease.mac);
+    site.ask(&takes(1, ip(3)), NOW);
+    assert_eq!(lease_of(&site, ip(3)), None, "a client that nobody knows");
+    for n in [1, 2] {
+        let name = format!("n{n}").parse().expect("a name");
+        let node =
+            crate::model::Node::discovered(crate::model::NodeId(u64::from(n)), name, mac(n), Timestamp(NOW));
+        site.world.apply(&Change::PutNode(node));
+    }
+    site.ask(&takes(1, ip(3)), NOW);
+    assert_eq!(lease_of(&site, ip(3)), Some(mac(1)));
+    site.ask(&takes(2, ip(3)), NOW + 1);
+    assert_eq!(lease_of(&site, ip(3)), Some(mac(1)), "nobody takes another's address by claiming it");
+    site.ask(&takes(2, ip(3)), NOW + 3_600_001);
+    assert_eq!(lease_of(&site, ip(3)), Some(mac(2)), "once it has run out");
+    site.ask(&takes(2, Ipv4Addr::new(8, 8, 8, 8)), NOW);
+    assert_eq!(lease_of(&site, Ipv4Addr::new(8, 8, 8, 8)), None, "of another network");
+}

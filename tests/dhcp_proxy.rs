@@ -1,0 +1,48 @@
+//! Beside another DHCP server: dnsmasq gives the addresses, we give the boot files. BIOS and UEFI servers boot. Needs root.
+
+mod appliance;
+mod rack;
+
+use std::path::Path;
+use std::time::Duration;
+
+use appliance::Appliance;
+use rack::{HostSpec, MachineSpec, NetbootImage, Rack};
+
+const BOOT: Duration = Duration::from_secs(240);
+
+#[test]
+fn servers_boot_with_addresses_of_dnsmasq() {
+    let rack = Rack::new("proxy").expect("a rack");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let image = NetbootImage::build(&cache, "1").expect("a small image");
+    let spec = HostSpec { address: Some("10.77.0.2/24".into()), ..HostSpec::default() };
+    let other = rack.host_with("other", spec).expect("a host");
+    let mut dnsmasq = other.command("dnsmasq");
+    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
+    dnsmasq.args(["--dhcp-range=10.77.0.50,10.77.0.60,1h", "--dhcp-leasefile=/dev/null", "--log-dhcp"]);
+    let _dnsmasq = other.spawn_logged(dnsmasq, "dnsmasq.log").expect("dnsmasq");
+    let tables = "[[network]]\ninterface = \"br0\"\nsubnet = \"10.77.0.0/24\"\ndhcp = \"proxy\"\n";
+    let mut appliance = Appliance::start(&rack, Path::new(env!("CARGO_BIN_EXE_firstlight")), tables);
+    appliance.ok(&["image", "import", &image.demo_manifest().display().to_string()]);
+    let mut machines =
+        [MachineSpec::bios("b1"), MachineSpec::uefi("u1")].map(|spec| rack.machine(spec).expect("a machine"));
+    for machine in &mut machines {
+        machine.power_on().expect("power on");
+    }
+    for machine in &machines {
+        let mac = machine.spec().mac.clone();
+        appliance.wait_state(&mac, "discovered", BOOT);
+        appliance.ok(&["node", "pin", &mac, "demo@1"]);
+        appliance.ok(&["node", "approve", &mac]);
+    }
+    for machine in &machines {
+        let node = appliance.wait_state(&machine.spec().mac, "ready", BOOT);
+        let ip = node["ip"].as_str().expect("its address is known");
+        assert!(ip.starts_with("10.77.0.5") || ip == "10.77.0.60", "{ip} is of dnsmasq's range");
+        let told = appliance.ok(&["node", "timeline", &machine.spec().mac]);
+        println!("{told}");
+        assert!(told.contains("dhcp proxy offer") && !told.contains("dhcp ack"), "{told}");
+    }
+    appliance.stop();
+}

@@ -26,18 +26,30 @@ if ! command -v cargo > /dev/null; then
   exit 1
 fi
 
-missing=()
-for package in "${wanted[@]}"; do
-  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true)
-  [[ $state == installed ]] || missing+=("$package")
-done
+missing() {
+  local package state
+  for package in "${wanted[@]}"; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true)
+    [[ $state == installed ]] || echo "$package"
+  done
+}
+
+mapfile -t packages < <(missing)
 # The boot image is made of a kernel package that is taken apart; its name has to be looked up.
-if [[ ${#missing[@]} -gt 0 || ! -d /var/lib/apt/lists || -z $(ls -A /var/lib/apt/lists) ]]; then
+if [[ ${#packages[@]} -gt 0 || ! -d /var/lib/apt/lists || -z $(ls -A /var/lib/apt/lists) ]]; then
   export DEBIAN_FRONTEND=noninteractive
   echo "updating the package lists"
   apt-get update -qq
-  if [[ ${#missing[@]} -gt 0 ]]; then
-    echo "installing ${missing[*]}"
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+  # Twice: where a package of another release is there already (qemu-utils of the backports), apt takes it away for the ones that
+  # are asked for, and it has to be installed anew.
+  for _ in 1 2; do
+    [[ ${#packages[@]} -gt 0 ]] || break
+    echo "installing ${packages[*]}"
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+    mapfile -t packages < <(missing)
+  done
+  if [[ ${#packages[@]} -gt 0 ]]; then
+    echo "tests/setup.sh: these packages cannot be installed beside the others: ${packages[*]}" >&2
+    exit 1
   fi
 fi

@@ -41,9 +41,8 @@ build-tests: ## compiles every test in one go
 .PHONY: unit
 unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
 	$(CARGO) test --release --locked --lib --bins
-	$(CARGO) test --release --locked --test cli --test docs --test image_import --test timeline --test bad_input --test boot_plane \
-		--test disk_image --test watch --test trust --test dhcp_clients --test bundles --test cluster_rules --test cluster_fleet \
-		--test packages_apt --test packages_dnf --test packages_mirror --test names --test dhcp_networks --test dhcp_v6 --test dhcp_crash -- --test-threads 2
+	tests/side-by-side.sh '--test-threads 2' trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_crash docs \
+		disk_image bad_input cli packages_apt names boot_plane image_import timeline bundles cluster_rules cluster_fleet
 	$(MAKE) test-apply
 
 ROOTFS := $(or $(CARGO_TARGET_DIR),target)/rootfs.tar
@@ -58,8 +57,7 @@ test-apply: $(ROOTFS) ## bundles with packages in a Debian tree: real apt, kille
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack
-	$(CARGO) test --release --locked --test rack_selftest --test boot --test dhcp_proxy --test agent --test hardware --test hosts --test cluster --test install -- \
-		--test-threads 1
+	tests/side-by-side.sh '--test-threads 1' install cluster hardware agent boot hosts dhcp_proxy rack_selftest
 
 .PHONY: test-install-cuts
 test-install-cuts: build-tests ## ten power cuts in the middle of an installation

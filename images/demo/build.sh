@@ -109,8 +109,10 @@ find "$root" -exec touch -h -d @0 {} +
 (cd "$root" && find . -print0 | LC_ALL=C sort -z \
     | cpio --quiet -0 -o -H newc -R 0:0 --reproducible) >"$work/initrd.cpio"
 gzip -9n <"$work/initrd.cpio" >"$work/initrd.img"
-install -m 644 "$work/initrd.img" "$out/initrd.img"
-install -m 644 "$kernel_dir/boot/vmlinuz-$release" "$out/vmlinuz"
+# By renaming: somebody may be reading what was built before.
+place() { install -m 644 "$1" "$out/.${2}.new" && mv "$out/.${2}.new" "$out/$2"; }
+place "$work/initrd.img" initrd.img
+place "$kernel_dir/boot/vmlinuz-$release" vmlinuz
 
 if [ "$flavour" = net ]; then
     kernel_sum=$(sha256sum <"$out/vmlinuz" | cut -d' ' -f1)
@@ -126,6 +128,8 @@ initrd = [{ path = "initrd.img", sha256 = "$initrd_sum" }]
 cmdline = "console=tty0 console=ttyS0,115200n8 quiet${2:+ $2}"
 TOML
     }
-    manifest demo '' >"$out/demo.toml"
-    manifest discovery firstlight.mode=discovery >"$out/discovery.toml"
+    manifest demo '' >"$work/demo.toml"
+    manifest discovery firstlight.mode=discovery >"$work/discovery.toml"
+    place "$work/demo.toml" demo.toml
+    place "$work/discovery.toml" discovery.toml
 fi

@@ -96,7 +96,8 @@ pub fn debian_packages() -> PathBuf {
 
 /// A Debian disk image of this version; the folder with `disk.raw` and `disk.toml`.
 pub fn debian(version: &str, more: &str) -> PathBuf {
-    let out = cache().join(format!("debian-{version}"));
+    // Of this program alone: another one that runs beside it may want another manifest.
+    let out = cache().join(format!("debian-{version}-{}", env!("CARGO_CRATE_NAME")));
     build(&out, &["--version", version]);
     let manifest = out.join("disk.toml");
     let text = std::fs::read_to_string(&manifest).expect("the manifest");

@@ -99,7 +99,7 @@ impl Members {
         self.evicting = Some(tokio::spawn(async move {
             let mut done = Vec::new();
             for one in due {
-                let error = take_off(&one).await.err().unwrap_or_default();
+                let error = take_off(Path::new(PROGRAMS), &one).await.err().unwrap_or_default();
                 tracing::info!(member = one.name, error, "takes a dead member off the lists");
                 done.push(Evicted { name: one.name, error });
             }
@@ -133,10 +133,13 @@ fn rpc(settings: &str) -> Option<String> {
     Some(value.trim_matches(['\'', '"']).to_owned())
 }
 
-/// Runs each program that takes a dead member off a list.
-async fn take_off(gone: &Eviction) -> Result<(), String> {
-    let mut programs: Vec<PathBuf> = std::fs::read_dir(PROGRAMS)
-        .map_err(|error| format!("{PROGRAMS}: {error}"))?
+/// Runs each program that takes a dead member off a list. A host without any has no list that it could be on.
+async fn take_off(folder: &Path, gone: &Eviction) -> Result<(), String> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| format!("{}: {error}", folder.display()))?,
+    };
+    let mut programs: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.to_str().is_some_and(|path| path.ends_with("-evict")))
         .collect();
@@ -166,6 +169,30 @@ async fn end(mut command: Command, limit: Duration) -> Result<Output, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_dead_are_taken_off_by_every_program_there_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let gone = Eviction { name: "n2".into(), address: "10.0.0.2".into() };
+        let nowhere = folder.path().join("none");
+        assert_eq!(take_off(&nowhere, &gone).await, Ok(()), "nothing here keeps a list");
+        let program = |name: &str, script: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("its mode");
+        };
+        program("a-evict", &format!("echo \"$@\" > {}/told", folder.path().display()));
+        program("a-leave", "exit 1");
+        assert_eq!(take_off(folder.path(), &gone).await, Ok(()));
+        let told = std::fs::read_to_string(folder.path().join("told")).expect("it ran");
+        assert_eq!(told, "n2 10.0.0.2\n");
+        program("b-evict", "echo n2 is alive >&2; exit 1");
+        let refused = take_off(folder.path(), &gone).await.expect_err("it is alive");
+        assert!(refused.contains("b-evict") && refused.contains("n2 is alive"), "{refused}");
+    }
+
     #[test]
     fn where_serf_answers_is_read_from_its_settings() {
         for (settings, place) in [

@@ -127,11 +127,20 @@ impl Applier {
         Ok(())
     }
 
-    /// Runs the `leave` hooks (one that fails is told among the changes and holds nothing up) and takes away everything that bundles ever brought, then looks whether it is gone.
+    /// Runs the `drain` and `leave` hooks (one that fails is told among the changes and holds nothing up) and takes away everything that bundles ever brought, then looks whether it is gone.
     pub fn remove_all(&self, log: &mut dyn Log) -> Result<Removed> {
+        self.remove(Purpose::Remove, log)
+    }
+
+    /// As [`Self::remove_all`], but a hook that fails brings everything back: others still count on this host.
+    pub fn leave_all(&self, log: &mut dyn Log) -> Result<Removed> {
+        self.remove(Purpose::Leave, log)
+    }
+
+    fn remove(&self, purpose: Purpose, log: &mut dyn Log) -> Result<Removed> {
         let _busy = self.busy();
         let before = self.host.store.current()?;
-        let outcome = self.attempt(&Desired::default(), "", Purpose::Remove, log);
+        let outcome = self.attempt(&Desired::default(), "", purpose, log);
         let gone = matches!(outcome.result, ApplyResult::Applied | ApplyResult::Unchanged);
         let left_over = if gone { self.left_over(&before)? } else { Vec::new() };
         if gone {

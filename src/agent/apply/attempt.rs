@@ -18,6 +18,8 @@ pub(super) enum Purpose {
     Apply,
     /// What was changed by hand is put right.
     Repair,
+    /// Everything goes, once every bundle has taken its leave.
+    Leave,
     /// Everything goes: a bundle that can't take its leave does not hold that up.
     Remove,
 }

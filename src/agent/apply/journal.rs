@@ -135,7 +135,7 @@ pub struct Journal {
     /// Whether a roll-back did all it could; not kept on disk.
     #[serde(skip)]
     pub done_with: bool,
-    /// Bundles whose `leave` hook began.
+    /// Bundles whose `drain` or `leave` hook began.
     pub left: Vec<String>,
 }
 

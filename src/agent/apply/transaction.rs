@@ -130,25 +130,16 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    /// Lets bundles that go take their leave, and stops what they ran.
+    /// Lets bundles that go give up their work, then take their leave, and stops what they ran.
     fn leave(&mut self) -> Result<(), Failure> {
-        for bundle in self.plan.gone.clone() {
-            let Some(leaving) = self.former.desired.bundles.iter().find(|one| one.bundle == bundle) else {
-                continue;
-            };
-            if !leaving.hooks.leave.is_empty() {
-                self.opened.journal.left.push(bundle.clone());
-                self.opened.keep()?;
-                let left = hooks::run(self.host, self.lines, &bundle, "leave", &leaving.hooks.leave);
-                match left {
-                    Err(error) if self.purpose == Purpose::Remove => {
-                        let line =
-                            self.lines.clean(&format!("bundle {bundle} did not take its leave: {error}"));
-                        self.changed(&bundle, "leave", line);
-                    }
-                    other => other.map_err(|error| error.of(&bundle))?,
-                }
-            }
+        let former = self.former;
+        let going = |bundle: &String| former.desired.bundles.iter().find(|one| one.bundle == *bundle);
+        let going: Vec<_> = self.plan.gone.iter().filter_map(going).collect();
+        for leaving in &going {
+            self.last_hook(&leaving.bundle, "drain", &leaving.hooks.drain, "did not give up its work")?;
+        }
+        for leaving in &going {
+            self.last_hook(&leaving.bundle, "leave", &leaving.hooks.leave, "did not take its leave")?;
         }
         for unit in self.plan.gone_units.clone() {
             let original = self.current.units.get(&unit).copied().unwrap_or_default();
@@ -163,6 +154,25 @@ impl Transaction<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Runs one of the last hooks of a bundle. One that fails does not hold up the removal of everything.
+    fn last_hook(&mut self, bundle: &str, hook: &str, argv: &[String], failed: &str) -> Result<(), Failure> {
+        if argv.is_empty() {
+            return Ok(());
+        }
+        if !self.opened.journal.left.iter().any(|left| left == bundle) {
+            self.opened.journal.left.push(bundle.to_owned());
+            self.opened.keep()?;
+        }
+        match hooks::run(self.host, self.lines, bundle, hook, argv) {
+            Err(error) if self.purpose == Purpose::Remove => {
+                let line = self.lines.clean(&format!("bundle {bundle} {failed}: {error}"));
+                self.changed(bundle, hook, line);
+                Ok(())
+            }
+            other => other.map_err(|error| error.of(bundle)),
+        }
     }
 
     /// Keeps what was at a path before any bundle had it.

@@ -115,7 +115,7 @@ fn hooks_run_in_order_and_only_when_something_changed() {
     tree.applier().drain_hooks(&mut Vec::new()).unwrap();
     wanted.bundles.pop();
     expect(&tree.apply(&wanted).0, ApplyResult::Applied);
-    let notes = "prepare base@1|after base@1|prepare top@1|after top@1|prepare top@1|after top@1|drain top@1|drain base@1|leave top@1|";
+    let notes = "prepare base@1|after base@1|prepare top@1|after top@1|prepare top@1|after top@1|drain top@1|drain base@1|drain top@1|leave top@1|";
     assert_eq!(tree.read("/run/notes").replace('\n', "|"), notes);
     assert!(!tree.at("/etc/top").exists());
 }
@@ -201,6 +201,9 @@ fn leave_hook_that_fails_keeps_a_bundle_but_not_the_whole_host() {
     expect(&tree.apply(&wanted).0, ApplyResult::Applied);
     let (outcome, _) = tree.apply(&first());
     expect(&outcome, ApplyResult::RolledBack);
+    let kept = tree.applier().leave_all(&mut Vec::new()).unwrap();
+    expect(&kept.outcome, ApplyResult::RolledBack);
+    assert!(kept.outcome.reason.contains("nobody answers") && kept.left_over.is_empty(), "{kept:?}");
     assert_eq!((outcome.bundle.as_deref(), tree.read("/etc/top").as_str()), (Some("top@1"), "1"));
     let removed = tree.applier().remove_all(&mut Vec::new()).unwrap();
     expect(&removed.outcome, ApplyResult::Applied);

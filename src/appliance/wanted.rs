@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::bundle::desired::{Desired, DriftPolicy, PackageSource};
+use crate::bundle::desired::{Desired, DesiredBundle, DriftPolicy, PackageSource};
 use crate::bundle::facts::{ApplianceFacts, ClusterFacts};
 use crate::bundle::render::{Offer, Secrets};
 use crate::bundle::{About, Bundle, Layer, Member, Merged, NodeFacts, Rendered, merge, render};
@@ -31,11 +31,14 @@ impl Appliance {
         node: &Node,
         secrets: Secrets<'_>,
     ) -> Result<(Desired, Vec<Offer>), Vec<String>> {
-        let bundles = self.loaded_of(world, node).map_err(|error| vec![error.to_string()])?;
-        let Rendered { mut bundles, mut services } = self.render_as(world, node, &bundles, secrets)?;
+        let loaded = self.loaded_of(world, node).map_err(|error| vec![error.to_string()])?;
+        let Rendered { mut bundles, mut services } = self.render_as(world, node, &loaded, secrets)?;
         if is_leaving(world, node) {
-            // What has to be left is taken away, its leave hooks first; the rest stays as it is.
-            bundles.retain(|bundle| bundle.hooks.leave.is_empty());
+            // What has to be left is taken away, its leave hooks first, and what needs it; the rest stays as it is.
+            let needs: BTreeMap<String, &[String]> =
+                loaded.iter().map(|bundle| (bundle.reference(), bundle.manifest.needs.as_slice())).collect();
+            let of = |bundle: &DesiredBundle| needs.get(&bundle.bundle).copied().unwrap_or_default();
+            bundles = staying(bundles, of);
             services.clear();
         }
         let drift = layers(world, node).iter().rev().find_map(|(_, values)| values.get(DRIFT)?.as_str());
@@ -168,6 +171,23 @@ pub(super) fn merged(world: &World, node: &Node, bundles: &[Arc<Bundle>]) -> Mer
     merged
 }
 
+/// What stays on a node that leaves: bundles that need not be left, and that need none of those. `bundles`: each after what it needs.
+fn staying<'n>(
+    bundles: Vec<DesiredBundle>,
+    needs: impl Fn(&DesiredBundle) -> &'n [String],
+) -> Vec<DesiredBundle> {
+    let mut gone: Vec<String> = Vec::new();
+    let mut stay = Vec::new();
+    for bundle in bundles {
+        if bundle.hooks.leave.is_empty() && !needs(&bundle).iter().any(|need| gone.contains(need)) {
+            stay.push(bundle);
+        } else {
+            gone.push(bundle.bundle.split('@').next().unwrap_or_default().to_owned());
+        }
+    }
+    stay
+}
+
 /// Whether a node is on its way out of its cluster, or of its role there.
 fn is_leaving(world: &World, node: &Node) -> bool {
     let member = world.cluster_of(node.id).and_then(|cluster| cluster.member(node.id.0));
@@ -223,5 +243,39 @@ fn facts(world: &World, cluster: &Cluster, own: &cluster::Member) -> ClusterFact
         roles,
         peers: members.iter().filter(|member| member.index != own.index).cloned().collect(),
         members,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::desired::Hooks;
+
+    #[test]
+    fn what_needs_a_bundle_that_is_left_goes_with_it() {
+        let needs = BTreeMap::from([
+            ("netmaster@1", vec!["etcd".to_owned()]),
+            ("netplugin@1", vec!["base".to_owned(), "netmaster".to_owned()]),
+            ("motd@1", vec!["base".to_owned()]),
+        ]);
+        let bundle = |name: &str, leave: &[&str]| DesiredBundle {
+            bundle: name.into(),
+            files: Vec::new(),
+            packages: Vec::new(),
+            units: Vec::new(),
+            health: Vec::new(),
+            hooks: Hooks { leave: leave.iter().map(|one| (*one).into()).collect(), ..Hooks::default() },
+            ansible: Vec::new(),
+        };
+        let all = vec![
+            bundle("base@1", &[]),
+            bundle("etcd@3", &["/usr/lib/firstlight/etcd-leave"]),
+            bundle("motd@1", &[]),
+            bundle("netmaster@1", &[]),
+            bundle("netplugin@1", &[]),
+        ];
+        let of = |bundle: &DesiredBundle| needs.get(bundle.bundle.as_str()).map_or(&[][..], Vec::as_slice);
+        let stay: Vec<String> = staying(all, of).into_iter().map(|bundle| bundle.bundle).collect();
+        assert_eq!(stay, ["base@1", "motd@1"]);
     }
 }

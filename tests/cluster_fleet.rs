@@ -69,6 +69,7 @@ fn fleet() -> impl Strategy<Value = (Vec<Cluster>, Nodes)> {
                             },
                             since,
                             next_role: None,
+                            forced: false,
                         });
                     }
                     nodes.insert(id, NodeView { id, name: format!("n{id}"), ..node });
@@ -215,7 +216,7 @@ proptest! {
             let role = if id <= controls { CONTROL } else { WORKER };
             let state = if fresh { MemberState::Joining } else { MemberState::Member };
             let index = u32::try_from(id).expect("small");
-            cluster.members.push(Member { node: id, role: Some(role.into()), index, state, since: 0, next_role: None });
+            cluster.members.push(Member { node: id, role: Some(role.into()), index, state, since: 0, next_role: None, forced: false });
         }
         let mut tried = 0;
         let mut now = 1000;

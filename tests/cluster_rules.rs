@@ -70,7 +70,7 @@ fn nodes(list: impl IntoIterator<Item = NodeView>) -> Nodes {
 
 fn member(node: u64, role: &str, state: MemberState) -> Member {
     let index = u32::try_from(node).expect("small");
-    Member { node, role: Some(role.into()), index, state, since: 1000, next_role: None }
+    Member { node, role: Some(role.into()), index, state, since: 1000, next_role: None, forced: false }
 }
 
 /// A cluster with these control members and workers, all in.

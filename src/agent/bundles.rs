@@ -2,6 +2,7 @@
 //! tells how that goes.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::AgentError;
-use super::apply::{Applier, Log, Traced};
+use super::apply::{Applier, Log, Removed, Traced};
 use super::client::Client;
 use crate::appliance::JobReport;
-use crate::bundle::desired::{Applied, Desired, DriftPolicy, Outcome};
+use crate::bundle::desired::{Applied, ApplyResult, Desired, DriftPolicy, Outcome};
 
 /// What the host must remember of its bundles.
 pub const FOLDER: &str = "/var/lib/firstlight/bundles";
@@ -100,7 +101,12 @@ impl Bundles {
             client.ask("/agent/v2/desired", &serde_json::json!({ "generation": generation })).await?;
         let applier = self.applier().await?;
         tracing::info!(generation, bundles = desired.bundles.len(), "puts bundles in place");
-        self.running = Some(tokio::spawn(run(client.clone(), applier, generation, desired)));
+        let bundles = desired.bundles.iter().map(|bundle| bundle.bundle.clone()).collect();
+        let about =
+            JobReport { kind: "apply".into(), subject: generation.clone(), bundles, ..JobReport::default() };
+        let work = move |lines: &mut Lines| applier.apply(&desired, &generation, lines);
+        let client = client.clone();
+        self.running = Some(tokio::spawn(async move { run(&client, about, work).await }));
         Ok(())
     }
 
@@ -124,28 +130,82 @@ impl Bundles {
         }
     }
 
-    /// Runs the drain hooks; when the host is given up for good, takes away all that bundles brought, after their leave hooks.
-    pub async fn drain(&mut self, leave: bool) {
+    /// Runs the drain hooks; one that fails does not keep the host: the operator's order stands.
+    pub async fn drain(&mut self) {
+        self.rest().await;
+        let Some(applier) = self.applier.clone() else { return };
+        let drained = blocking(move || Ok(applier.drain_hooks(&mut Traced)));
+        match drained.await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => tracing::warn!(%failure, "a drain hook failed; the order stands"),
+            Err(error) => tracing::warn!(%error, "the bundles could not give up their work"),
+        }
+    }
+
+    /// Takes away all that bundles brought, after their last hooks, and tells that as a job; whether all took their leave.
+    /// Where one does not, everything stays, unless `force` says that it goes all the same.
+    pub async fn leave(&mut self, client: &Client, force: bool) -> bool {
+        self.rest().await;
+        if self.applier.is_none() && !self.folder.exists() {
+            return true;
+        }
+        let about = JobReport { kind: "remove".into(), ..JobReport::default() };
+        let applier = match self.applier().await {
+            Ok(applier) => applier,
+            Err(error) => {
+                tracing::error!(%error, "what bundles brought cannot be taken away");
+                run(client, about, move |_| broken(error.to_string())).await;
+                return false;
+            }
+        };
+        let seen = self.observed().await.unwrap_or_default();
+        if seen.generation.is_empty() && seen.bundles.is_empty() {
+            return true;
+        }
+        let about = JobReport { subject: seen.generation, bundles: seen.bundles, ..about };
+        let left = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&left);
+        run(client, about, move |lines| {
+            let outcome = taken_away(applier.leave_all(lines));
+            if matches!(outcome.result, ApplyResult::Applied | ApplyResult::Unchanged) {
+                told.store(true, Ordering::Relaxed);
+                return outcome;
+            }
+            if force { taken_away(applier.remove_all(lines)) } else { outcome }
+        })
+        .await;
+        left.load(Ordering::Relaxed)
+    }
+
+    /// Waits for what is under way; it ends by itself: its hooks and checks have limits.
+    async fn rest(&mut self) {
         if let Some(running) = self.running.take() {
-            // It ends by itself: its hooks and checks have limits.
             let _ = running.await;
         }
-        let Some(applier) = self.applier.clone() else { return };
-        let drained = blocking(move || {
-            if let Err(failure) = applier.drain_hooks(&mut Traced) {
-                tracing::warn!(%failure, "a drain hook failed; the order stands");
+    }
+}
+
+/// How a removal went; what is still there is its reason.
+fn taken_away(removed: super::apply::Result<Removed>) -> Outcome {
+    match removed {
+        Ok(Removed { mut outcome, left_over }) => {
+            if !left_over.is_empty() {
+                outcome.reason = format!("still there: {}", left_over.join("; "));
             }
-            if leave {
-                let removed = applier.remove_all(&mut Traced)?;
-                for left in removed.left_over {
-                    tracing::warn!(left, "is still there");
-                }
-            }
-            Ok(())
-        });
-        if let Err(error) = drained.await {
-            tracing::warn!(%error, "the bundles could not give up their work");
+            outcome
         }
+        Err(error) => broken(error.to_string()),
+    }
+}
+
+fn broken(reason: String) -> Outcome {
+    Outcome {
+        generation: String::new(),
+        result: ApplyResult::Broken,
+        reason,
+        bundle: None,
+        changes: Vec::new(),
+        elapsed_ms: 0,
     }
 }
 
@@ -169,20 +229,14 @@ impl Log for Lines {
     }
 }
 
-async fn run(client: Client, applier: Arc<Applier>, generation: String, desired: Desired) {
+/// Does `work` as the job that `about` names: tells that it began, what it says, and how it ended.
+async fn run(client: &Client, about: JobReport, work: impl FnOnce(&mut Lines) -> Outcome + Send + 'static) {
     let (sender, mut lines) = mpsc::channel(WAITING);
-    let names: Vec<String> = desired.bundles.iter().map(|bundle| bundle.bundle.clone()).collect();
-    let work = tokio::task::spawn_blocking({
-        let generation = generation.clone();
-        move || applier.apply(&desired, &generation, &mut Lines(sender))
-    });
-    let report = |lines: Vec<String>, outcome: Option<Outcome>| JobReport {
-        kind: "apply".into(),
-        subject: generation.clone(),
-        lines,
-        outcome,
-        bundles: names.clone(),
-    };
+    let work = tokio::task::spawn_blocking(move || work(&mut Lines(sender)));
+    let report = |lines: Vec<String>, outcome| JobReport { lines, outcome, ..about.clone() };
+    if let Err(error) = client.tell("/agent/v2/job", &report(Vec::new(), None)).await {
+        tracing::debug!(%error, "that it began is told with the first lines");
+    }
     let mut gathered = Vec::new();
     loop {
         let more = lines.recv_many(&mut gathered, 500).await;
@@ -196,10 +250,10 @@ async fn run(client: Client, applier: Arc<Applier>, generation: String, desired:
         }
     }
     let Ok(outcome) = work.await else {
-        tracing::error!("putting bundles in place ended in a panic");
+        tracing::error!(kind = about.kind, "the work on bundles ended in a panic");
         return;
     };
-    tracing::info!(result = ?outcome.result, reason = outcome.reason, elapsed_ms = outcome.elapsed_ms, "bundles");
+    tracing::info!(kind = about.kind, result = ?outcome.result, reason = outcome.reason, elapsed_ms = outcome.elapsed_ms, "bundles");
     let (tries, longest) = PATIENCE;
     let mut pause = Duration::from_secs(1);
     for _ in 0..tries {

@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const DRAIN_HOOK: &str = "/etc/firstlight/hooks/drain";
 /// How long that may take.
 const DRAIN: Duration = Duration::from_secs(20 * 60);
+/// A host whose bundles did not take their leave tries it again after so long.
+const LEAVE_AGAIN: Duration = Duration::from_secs(30);
 /// While the system comes up, the appliance is told so more often.
 const COMING_UP: Duration = Duration::from_secs(3);
 
@@ -35,7 +37,8 @@ pub async fn run(folder: &Path) -> Result<(), AgentError> {
     let (settings, credentials) = credentials::read(folder)?;
     let bundles = Bundles::open(Path::new(bundles::FOLDER)).await;
     let members = Members::watch();
-    let mut service = Service { folder, settings, credentials, bundles, members, server: 0, drained: false };
+    let given_up = GivenUp::default();
+    let mut service = Service { folder, settings, credentials, bundles, members, server: 0, given_up };
     let mut pause = Duration::from_secs(1);
     loop {
         match service.beat().await {
@@ -81,6 +84,17 @@ struct Service<'a> {
     members: Members,
     /// Which of the servers is tried next.
     server: usize,
+    given_up: GivenUp,
+}
+
+/// How far it is with giving up its work.
+#[derive(Default)]
+struct GivenUp {
+    /// The operator's hook has run.
+    hook: bool,
+    /// All bundles took their leave, so that nobody counts on this host.
+    left: bool,
+    /// All is done that was ordered.
     drained: bool,
 }
 
@@ -110,9 +124,19 @@ impl Service<'_> {
         match orders.instruction {
             Instruction::Drain => {
                 tracing::info!("gives up its work, as it was told");
-                drain().await;
-                self.bundles.drain(orders.leave).await;
-                self.drained = true;
+                if !std::mem::replace(&mut self.given_up.hook, true) {
+                    drain().await;
+                }
+                if orders.leave {
+                    self.given_up.left = self.bundles.leave(&client, orders.force).await;
+                    if !self.given_up.left && !orders.force {
+                        tracing::warn!("stays until its bundles have taken their leave; tries it again");
+                        return Ok(LEAVE_AGAIN);
+                    }
+                } else {
+                    self.bundles.drain().await;
+                }
+                self.given_up.drained = true;
                 return Ok(Duration::ZERO);
             }
             Instruction::Reboot { reason } => {
@@ -121,6 +145,7 @@ impl Service<'_> {
                 return Ok(Duration::from_secs(u64::from(HEARTBEAT_SECONDS)));
             }
             Instruction::Continue => {
+                self.given_up = GivenUp::default();
                 if let Some(generation) = orders.generation
                     && let Err(error) = self.bundles.follow(&client, generation).await
                 {
@@ -141,7 +166,8 @@ impl Service<'_> {
             phase: if up { "ready" } else { "configuring" }.into(),
             message: String::new(),
             progress: None,
-            drained: self.drained,
+            drained: self.given_up.drained,
+            left: self.given_up.left,
             image: self.settings.image.clone(),
             disk: None,
             bundles,

@@ -244,6 +244,7 @@ fn sign_of_life(doing: &Doing) -> CheckIn {
         message: doing.message.clone(),
         progress: doing.progress,
         drained: false,
+        left: false,
         image: None,
         disk: doing.disk.clone(),
         bundles: None,

@@ -1,16 +1,11 @@
-//! What an administrator does with clusters. Who is in and whose turn it is, the look at the fleet decides ([`super::fleet`]).
+//! What an administrator does with clusters. How members leave is told in [`super::leaving`]; who
+//! is in and whose turn it is, the look at the fleet decides ([`super::fleet`]).
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{
-    Cluster, Disruption, Member, MemberState, RoleRule, Step, change_role, give_role, join, leave,
-    may_take_down, services, sight::sight,
-};
-use crate::model::{
-    Change, ClusterName, EventKind, Node, NodeId, NodeName, RoleName, Selector, Timestamp, World,
-};
+use crate::cluster::{Cluster, Member, MemberState, RoleRule, give_role, join, services, sight::sight};
+use crate::model::{Change, ClusterName, EventKind, Node, NodeId, NodeName, RoleName, Selector, World};
 
-use super::agent::{Caller, Evicted, text};
 use super::views::address_of;
 use super::{Actor, AppError, Appliance, now};
 
@@ -37,20 +32,6 @@ pub struct JoinCluster {
     /// Their role; by the cluster's rules unless given.
     #[serde(default)]
     pub role: Option<RoleName>,
-}
-
-/// A node that leaves, or changes its role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LeaveCluster {
-    /// The node.
-    pub node: String,
-    /// Its next role; it leaves for good unless given.
-    #[serde(default)]
-    pub role: Option<RoleName>,
-    /// Whatever stands against it.
-    #[serde(default)]
-    pub force: bool,
 }
 
 /// A cluster and its members.
@@ -215,92 +196,6 @@ impl Appliance {
         self.cluster(&cluster_name)
     }
 
-    /// Takes a node out of a cluster, or gives it another role there, by the same safe steps: its services leave first.
-    ///
-    /// # Errors
-    /// When it is no member, or the majority would be at risk.
-    pub async fn leave_cluster(
-        &self,
-        name: ClusterName,
-        leaving: LeaveCluster,
-        actor: Actor,
-    ) -> Result<ClusterView, AppError> {
-        let at = now();
-        let plans = self.plans.load_full();
-        let cluster_name = name.clone();
-        self.store
-            .transact(move |tx| {
-                let mut cluster = tx.world().cluster(name.as_str()).ok_or_else(|| no_cluster(&name))?.clone();
-                let node = Selector::new(leaving.node).find(tx.world())?.clone();
-                let (id, force) = (node.id.0, leaving.force);
-                let next = leaving.role.as_ref().map(RoleName::as_str);
-                let member = cluster.member(id).cloned();
-                let what = match next {
-                    Some(role) if member.as_ref().is_some_and(|member| member.role.is_none()) => {
-                        give_role(&mut cluster, id, role, at.0).map_err(refused)?;
-                        format!("{} is to be {role}", node.name)
-                    }
-                    Some(role) => {
-                        change_role(&cluster, &plans.views, id, role, force, at.0).map_err(refused)?;
-                        cluster.begin_leave(id, Some(role), at.0).map_err(refused)?;
-                        format!("{} is to be {role}", node.name)
-                    }
-                    None => {
-                        let steps = leave(&cluster, &plans.views, id, force, at.0).map_err(refused)?;
-                        cluster.begin_leave(id, None, at.0).map_err(refused)?;
-                        if steps.contains(&Step::Abandon) {
-                            // It is dead, nobody is left to speak for it, and an operator says that nobody waits for it.
-                            cluster.finish_leave(id, &plans.views, at.0).map_err(refused)?;
-                        }
-                        format!("{} is to leave", node.name)
-                    }
-                };
-                tx.put(Change::PutCluster(cluster));
-                tx.append(at, Some(&node), Some(&actor.0), EventKind::Cluster { cluster: name, what });
-                Ok::<_, AppError>(())
-            })
-            .await?;
-        self.wake.notify_one();
-        self.cluster(&cluster_name)
-    }
-
-    /// Takes note of what became of dead members that `caller` was to take off the lists.
-    pub(super) async fn evicted(
-        &self,
-        caller: Caller,
-        evicted: Vec<Evicted>,
-        at: Timestamp,
-    ) -> Result<(), AppError> {
-        let plans = self.plans.load_full();
-        self.store
-            .transact(move |tx| {
-                let by = caller.node(tx.world())?.clone();
-                let Some(mut cluster) = tx.world().cluster_of(by.id).cloned() else { return Ok(()) };
-                for Evicted { name, error } in evicted.into_iter().take(64) {
-                    let nodes =
-                        cluster.members.iter().filter_map(|member| tx.world().node(NodeId(member.node)));
-                    let Some(gone) = nodes.into_iter().find(|node| node.name.as_str() == name).cloned()
-                    else {
-                        continue;
-                    };
-                    let what = if error.is_empty() {
-                        // It may be back, and no longer on its way out: then it stays.
-                        cluster.finish_leave(gone.id.0, &plans.views, at.0).map_err(refused)?;
-                        format!("{} took {name} off the lists", by.name)
-                    } else {
-                        format!("{} cannot take {name} off the lists: {}", by.name, text(&error))
-                    };
-                    let kind = EventKind::Cluster { cluster: cluster.name.parse()?, what };
-                    tx.append(at, Some(&gone), None, kind);
-                }
-                tx.put(Change::PutCluster(cluster));
-                Ok::<_, AppError>(())
-            })
-            .await?;
-        self.wake.notify_one();
-        Ok(())
-    }
-
     /// Forgets a cluster that has no members.
     ///
     /// # Errors
@@ -322,14 +217,6 @@ impl Appliance {
                 Ok(())
             })
             .await
-    }
-
-    /// Refuses what would take a second control member down.
-    pub(super) fn guard(&self, world: &World, node: &Node, disruption: Disruption) -> Result<(), AppError> {
-        let Some(cluster) = world.cluster_of(node.id) else { return Ok(()) };
-        let plans = self.plans.load();
-        may_take_down(cluster, &plans.views, node.id.0, disruption, now().0)
-            .map_err(|refusal| AppError::Refused(refusal.to_string()))
     }
 
     fn cluster_view(&self, world: &World, cluster: &Cluster) -> ClusterView {
@@ -389,10 +276,10 @@ fn enter(world: &World, cluster: &mut Cluster, node: &Node, at: u64) -> Result<(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn refused(error: impl ToString) -> AppError {
+pub(super) fn refused(error: impl ToString) -> AppError {
     AppError::Refused(error.to_string())
 }
 
-fn no_cluster(name: &ClusterName) -> AppError {
+pub(super) fn no_cluster(name: &ClusterName) -> AppError {
     AppError::NotFound(format!("there is no cluster '{name}'; make it with `firstlight cluster init {name}`"))
 }

@@ -6,20 +6,27 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::boot::Place;
 use crate::bundle::render::{Offer, Secrets};
+use crate::cluster::duration::spoken;
 use crate::cluster::{
-    self, Cluster, Decision, Fleet, Limits, MemberState, NodeView, Nodes, Step, Tried, Turn, turns,
+    self, Cluster, Decision, Fleet, Limits, MemberState, NodeView, Nodes, Step, Turn, turns,
 };
-use crate::model::{Change, EventKind, Job, Node, NodeId, State, World};
+use crate::model::{Change, EventKind, Node, NodeId, State, Timestamp, World};
 
 use super::agent::{Caller, CheckIn, Eviction};
 use super::bundles::told;
+use super::guard::{LastJobs, last_jobs, refresh};
+use super::presence::Heard;
 use super::views::address_of;
 use super::{AppError, Appliance, now};
 use crate::bundle::desired::Desired;
 
 /// Between two looks at everything, at least and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// A member that could not leave tries it again after so long, milliseconds.
+const LEAVE_AGAIN_MS: u64 = 60_000;
 
 /// What a node should have.
 #[derive(Debug, Clone, Default)]
@@ -116,7 +123,7 @@ impl Appliance {
         }
     }
 
-    async fn put_clusters(&self, changes: Vec<(Cluster, Cluster)>) -> Result<(), AppError> {
+    pub(super) async fn put_clusters(&self, changes: Vec<(Cluster, Cluster)>) -> Result<(), AppError> {
         let at = now();
         self.store
             .transact(move |tx| {
@@ -137,7 +144,7 @@ impl Appliance {
     }
 
     /// One look: renders, and gives turns. Returns clusters that became others, with what they were.
-    fn look(&self) -> Vec<(Cluster, Cluster)> {
+    pub(super) fn look(&self) -> Vec<(Cluster, Cluster)> {
         let world = self.view();
         let mut plans = self.planned_all(&world);
         let mut clusters: Vec<Cluster> = world.clusters().cloned().collect();
@@ -147,16 +154,16 @@ impl Appliance {
         let fleet = Fleet { clusters: &clusters, nodes: &plans.views, retries: &retries, limits };
         for Turn { node, decision } in turns(&fleet, now().0) {
             let mut places = clusters.iter().filter_map(|cluster| cluster.member(node));
-            // Who leaves goes at once: the guard was asked when it was told to.
             let leaving = places.any(|member| member.state == MemberState::Leaving);
-            let free =
-                plans.views.get(&node).is_some_and(|view| view.reachable && view.applying_since.is_none());
-            let decision = if leaving && free { Decision::Go } else { decision };
+            let decision = match plans.views.get(&node).filter(|_| leaving) {
+                Some(view) => way_out(view, decision, now().0),
+                None => decision,
+            };
             if let Some(plan) = plans.nodes.get_mut(&NodeId(node)) {
                 plan.decision = Some(decision);
             }
         }
-        plans.evictions = evictions(&clusters, &plans.views);
+        plans.evictions = self.evictions(&world, &clusters, &plans.views);
         self.plans.store(Arc::new(plans));
         changes
     }
@@ -164,11 +171,7 @@ impl Appliance {
     /// What each node should have, rendered anew where something that it depends on has changed.
     fn planned_all(&self, world: &World) -> Plans {
         let mut plans = Plans::default();
-        let (mut running, mut ended) = (HashMap::new(), HashMap::new());
-        for job in world.jobs() {
-            let of = if job.ended.is_none() { &mut running } else { &mut ended };
-            of.insert(job.node, job);
-        }
+        let jobs = last_jobs(world);
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = Memo::new();
         for node in world.nodes() {
@@ -184,7 +187,7 @@ impl Appliance {
                 _ => self.planned(world, node),
             };
             kept.insert(node.id, (key, plan.clone()));
-            let jobs = (running.get(&node.id).copied(), ended.get(&node.id).copied());
+            let jobs = jobs.get(&node.id).copied().unwrap_or_default();
             plans.views.insert(node.id.0, self.node_seen(world, node, &plan, jobs));
             plans.nodes.insert(node.id, plan);
         }
@@ -206,44 +209,30 @@ impl Appliance {
     }
 
     /// A node as clusters see it.
-    fn node_seen(
-        &self,
-        world: &World,
-        node: &Node,
-        plan: &Plan,
-        (running, ended): (Option<&Job>, Option<&Job>),
-    ) -> NodeView {
-        let applied = node.observed.bundles.clone().unwrap_or_default();
+    fn node_seen(&self, world: &World, node: &Node, plan: &Plan, jobs: LastJobs<'_>) -> NodeView {
         let heard = self.presence.of(node.id);
         let last_seen = heard.map_or(0, |heard| heard.at.0);
         let silence = now().0.saturating_sub(last_seen);
-        let busy = matches!(node.state, State::Draining | State::Reloading | State::Retiring);
-        NodeView {
+        let mut view = NodeView {
             id: node.id.0,
-            name: node.name.to_string(),
             address: address_of(world, node).map(|ip| ip.to_string()).unwrap_or_default(),
-            group: node.group.as_ref().map(ToString::to_string).unwrap_or_default(),
-            ready: matches!(node.state, State::Ready | State::Configuring),
-            ready_since: node.observed.ready_at.unwrap_or(node.state_since).0,
             reachable: u128::from(silence) < self.config.deadlines.heartbeat.as_millis()
                 && !self.gossip.is_gone(world, node, silence, now()),
             last_seen,
-            healthy: applied.unhealthy.is_empty(),
-            busy: busy.then(|| node.state.name().to_owned()),
-            applying_since: running.map(|job| job.started.0),
             wanted: plan.generation.clone(),
-            current: applied.generation.clone(),
             change: plan.change.clone(),
-            current_change: change_of(&applied.bundles),
-            last: ended.map(|job| Tried {
-                generation: job.subject.clone(),
-                change: change_of(&job.bundles),
-                failed: matches!(job.result.as_str(), "rolled-back" | "broken" | "lost"),
-                reason: format!("{}: {}", job.result, job.reason),
-                at: job.ended.unwrap_or(job.started).0,
-            }),
             offers: plan.services.iter().map(offer).collect(),
-        }
+            ..NodeView::default()
+        };
+        refresh(&mut view, node, jobs, self.told.just(node.id, now().0));
+        view
+    }
+
+    /// Whether the agent of an installed host was heard just now.
+    pub(super) fn runs(&self, node: &Node) -> bool {
+        let since = |heard: &Heard| u128::from(now().0.saturating_sub(heard.at.0));
+        let heard = self.presence.of(node.id).filter(|heard| heard.place == Place::Host);
+        heard.is_some_and(|heard| since(&heard) < self.config.deadlines.heartbeat.as_millis())
     }
 
     /// Where a node stands with its bundles, by the last look.
@@ -263,14 +252,35 @@ impl Appliance {
         }
     }
 
-    /// The generation that a node is to go to now.
-    pub(super) fn generation_for(&self, node: &Node, check_in: &CheckIn) -> Option<String> {
-        let plans = self.plans.load();
-        let plan = plans.nodes.get(&node.id)?;
-        let has = check_in.bundles.as_ref().map_or("", |applied| applied.generation.as_str());
-        let goes =
-            plan.decision == Some(Decision::Go) && has != plan.generation && !plan.generation.is_empty();
-        goes.then(|| plan.generation.clone())
+    /// The generation that a node is to go to now. It is asked within the state's own order: what was ordered in the meantime
+    /// may stand against it.
+    ///
+    /// # Errors
+    /// When the caller speaks for no node.
+    pub(super) async fn generation_for(
+        &self,
+        caller: Caller,
+        check_in: &CheckIn,
+        at: Timestamp,
+    ) -> Result<Option<String>, AppError> {
+        let planned = {
+            let (world, plans) = (self.view(), self.plans.load());
+            let plan = plans.nodes.get(&caller.node(&world)?.id);
+            let has = check_in.bundles.as_ref().map_or("", |applied| applied.generation.as_str());
+            let goes = |plan: &&Plan| {
+                let news = has != plan.generation && !plan.generation.is_empty();
+                plan.decision == Some(Decision::Go) && news
+            };
+            plan.filter(goes).map(|plan| plan.generation.clone())
+        };
+        let Some(generation) = planned.filter(|_| check_in.place == Place::Host) else { return Ok(None) };
+        let guard = self.guard();
+        self.store
+            .transact(move |tx| {
+                let goes = guard.goes(tx.world(), caller.node(tx.world())?, at.0);
+                Ok(goes.then_some(generation))
+            })
+            .await
     }
 
     /// Whether a node waits for its turn with other bundles than it has, or is at it.
@@ -284,6 +294,35 @@ impl Appliance {
     /// The dead members that a node is to take off the lists.
     pub(super) fn evictions_by(&self, node: NodeId) -> Vec<Eviction> {
         self.plans.load().evictions.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Who is to take whom off the lists: members on their way out that are dead cannot do that themselves.
+    fn evictions(
+        &self,
+        world: &World,
+        clusters: &[Cluster],
+        nodes: &Nodes,
+    ) -> HashMap<NodeId, Vec<Eviction>> {
+        let mut found: HashMap<NodeId, Vec<Eviction>> = HashMap::new();
+        for cluster in clusters {
+            for member in cluster.members.iter().filter(|member| member.state == MemberState::Leaving) {
+                let gives_up = |node: &&Node| matches!(node.state, State::Draining | State::Retiring);
+                let itself = world.node(NodeId(member.node)).filter(gives_up);
+                if itself.is_some_and(|node| self.runs(node)) {
+                    continue;
+                }
+                let Ok(steps) = cluster::ways_out(cluster, nodes, member.node, false) else { continue };
+                for step in steps {
+                    if let Step::Evict { on, gone } = step
+                        && let Some(gone) = nodes.get(&gone)
+                    {
+                        let eviction = Eviction { name: gone.name.clone(), address: gone.address.clone() };
+                        found.entry(NodeId(on)).or_default().push(eviction);
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// A generation, for the node itself.
@@ -312,6 +351,24 @@ pub(super) fn awaits_bundles(world: &World, node: &Node, check_in: &CheckIn) -> 
     !has && !world.bundles_of(node).is_empty()
 }
 
+/// The turn of a member on its way out: at once, since the guard was asked when it was told to go; after a failure, not again
+/// and again.
+fn way_out(view: &NodeView, decision: Decision, now: u64) -> Decision {
+    if !view.reachable || view.busy.is_some() || view.applying_since.is_some() {
+        return decision;
+    }
+    let failed = view.last.as_ref().filter(|last| last.failed && last.generation == view.wanted);
+    match failed.map(|last| (last, last.at.saturating_add(LEAVE_AGAIN_MS).saturating_sub(now))) {
+        Some((last, rest)) if rest > 0 => Decision::Wait(format!(
+            "could not leave, and tries it again in {} (or say: firstlight cluster leave CLUSTER {} --force): {}",
+            spoken(rest),
+            view.name,
+            last.reason
+        )),
+        _ => Decision::Go,
+    }
+}
+
 /// Brings a cluster up to date with its nodes; what it was before, and is now, if it became another.
 fn develop(cluster: &mut Cluster, plans: &Plans) -> Option<(Cluster, Cluster)> {
     let (before, at) = (cluster.clone(), now().0);
@@ -320,11 +377,17 @@ fn develop(cluster: &mut Cluster, plans: &Plans) -> Option<(Cluster, Cluster)> {
         // The member was just found without a role.
         let _ = cluster::give_role(cluster, given.node, &given.role, at);
     }
+    // One try was enough: it failed, or there is nobody who could try.
+    let gave_up = |member: &cluster::Member| {
+        let last = plans.views.get(&member.node).and_then(|view| view.last.as_ref());
+        last.is_some_and(|last| last.failed && last.at >= member.since)
+            || cluster::ways_out(cluster, &plans.views, member.node, true) == Ok(vec![Step::Abandon])
+    };
     let out = |member: &&cluster::Member| {
         let settled =
             plans.views.get(&member.node).is_some_and(|view| view.settled() || view.wanted.is_empty());
         let fine = plans.nodes.get(&NodeId(member.node)).is_some_and(|plan| plan.errors.is_empty());
-        member.state == MemberState::Leaving && settled && fine
+        member.state == MemberState::Leaving && ((settled && fine) || (member.forced && gave_up(member)))
     };
     let gone: Vec<u64> = cluster.members.iter().filter(out).map(|member| member.node).collect();
     for node in &gone {
@@ -336,25 +399,6 @@ fn develop(cluster: &mut Cluster, plans: &Plans) -> Option<(Cluster, Cluster)> {
         cluster.observe(&plans.views, at);
     }
     (*cluster != before).then(|| (before, cluster.clone()))
-}
-
-/// Who is to take whom off the lists: members on their way out that are dead cannot do that themselves.
-fn evictions(clusters: &[Cluster], nodes: &Nodes) -> HashMap<NodeId, Vec<Eviction>> {
-    let mut found: HashMap<NodeId, Vec<Eviction>> = HashMap::new();
-    for cluster in clusters {
-        for member in cluster.members.iter().filter(|member| member.state == MemberState::Leaving) {
-            let Ok(steps) = cluster::ways_out(cluster, nodes, member.node, false) else { continue };
-            for step in steps {
-                if let Step::Evict { on, gone } = step
-                    && let Some(gone) = nodes.get(&gone)
-                {
-                    let eviction = Eviction { name: gone.name.clone(), address: gone.address.clone() };
-                    found.entry(NodeId(on)).or_default().push(eviction);
-                }
-            }
-        }
-    }
-    found
 }
 
 fn offer(offer: &Offer) -> cluster::Offer {

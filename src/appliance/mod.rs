@@ -17,10 +17,12 @@ mod error;
 mod fleet;
 pub mod gossip;
 mod groups;
+mod guard;
 mod images;
 mod invitations;
 mod jobs;
 pub mod leases;
+mod leaving;
 pub mod names;
 pub mod networks;
 mod nodes;
@@ -30,6 +32,8 @@ mod pins;
 mod policy;
 pub mod presence;
 mod ramdisk;
+#[cfg(test)]
+mod tests;
 mod transition;
 pub mod views;
 mod wanted;
@@ -60,11 +64,12 @@ pub use agent::{
 };
 pub use boot::{Next, Report};
 pub use bundles::{BundleShown, BundleView, NodeBundles, PushBundle, PushedBundle, VariableView};
-pub use clusters::{ClusterView, InitCluster, JoinCluster, LeaveCluster, MemberView, ServiceView};
+pub use clusters::{ClusterView, InitCluster, JoinCluster, MemberView, ServiceView};
 pub use error::{AppError, Kind};
 pub use images::{ArtifactRef, ImportedBuild, ManifestBuild, ManifestContent};
 pub use invitations::{HostEnrol, Invite, Invited};
 pub use jobs::{JobLog, JobReport};
+pub use leaving::LeaveCluster;
 pub use nodes::{NodeChange, node_fields};
 pub use orders::BootOnce;
 pub use packages::{PackageView, PushPackage, PushedPackage};
@@ -112,6 +117,8 @@ pub struct Appliance {
     /// What nodes should have of bundles, and whose turn it is.
     plans: ArcSwap<fleet::Plans>,
     memo: Mutex<fleet::Memo>,
+    /// Who was told to go to another generation just now.
+    told: Arc<guard::Told>,
     /// When an operator said that a change may be tried again.
     retries: Mutex<BTreeMap<String, u64>>,
     /// Has the fleet looked at anew.
@@ -158,6 +165,7 @@ impl Appliance {
             loaded: Mutex::default(),
             plans: ArcSwap::default(),
             memo: Mutex::default(),
+            told: Arc::default(),
             retries: Mutex::default(),
             wake: Notify::new(),
             addresses: OnceLock::new(),

@@ -1,5 +1,6 @@
 //! What an administrator does with nodes.
 
+use crate::cluster::Disruption;
 use crate::model::filter::{Field, Filter, Kind, Value};
 use crate::model::inventory::{FIELDS, diff};
 use crate::model::{
@@ -8,8 +9,8 @@ use crate::model::{
 };
 use crate::store::Tx;
 
-use super::clusters::LeaveCluster;
 use super::images::check_disk_rule;
+use super::leaving::Way;
 use super::transition::transition;
 use super::views::{HardwareView, NodeView, node_view};
 use super::{Actor, AppError, Appliance, now};
@@ -36,6 +37,9 @@ pub struct NodeChange {
     /// Whether a disk that holds data may be overwritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_wipe: Option<bool>,
+    /// Its role changes whatever stands against it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl Appliance {
@@ -95,32 +99,18 @@ impl Appliance {
         .await
     }
 
-    /// Renames a node, or moves it into or out of a group.
+    /// Renames a node, moves it into or out of a group, gives it another role: all of it, or nothing.
     ///
     /// # Errors
-    /// When the node or the group is not known, or the name is taken.
+    /// When the node or the group is not known, the name is taken, or the majority of its cluster would be at risk.
     pub async fn set_node(
         &self,
         selector: Selector,
-        mut change: NodeChange,
+        change: NodeChange,
         actor: Actor,
     ) -> Result<NodeView, AppError> {
-        if let Some(role) = change.role.take_if(|role| !role.is_empty()) {
-            let (cluster, node) = {
-                let world = self.view();
-                let node = selector.find(&world)?;
-                (world.cluster_of(node.id).map(|cluster| cluster.name.clone()), node.name.to_string())
-            };
-            match cluster {
-                // In a cluster a role is changed by the safe steps.
-                Some(cluster) => {
-                    let leaving = LeaveCluster { node, role: Some(role.parse()?), force: false };
-                    self.leave_cluster(cluster.parse()?, leaving, actor.clone()).await?;
-                }
-                None => change.role = Some(role),
-            }
-        }
-        self.change(selector, move |tx, node, at| {
+        let guard = self.guard();
+        let changed = self.change(selector, move |tx, node, at| {
             if let Some(name) = change.name.filter(|name| *name != node.name) {
                 if tx.world().node_named(&name).is_some() {
                     return Err(AppError::Refused(format!("another node is called '{name}' already")));
@@ -145,9 +135,17 @@ impl Appliance {
             }
             if let Some(role) = change.role {
                 let role: Option<RoleName> = if role.is_empty() { None } else { Some(role.parse()?) };
-                if node.role != role {
-                    node.role.clone_from(&role);
-                    tx.append(at, Some(node), Some(&actor.0), EventKind::RoleSet { role });
+                match (tx.world().cluster_of(node.id).cloned(), &role) {
+                    // In a cluster a role is changed by the safe steps.
+                    (Some(cluster), Some(next)) => {
+                        let way = Way { next: Some(next), disruption: Disruption::Role, force: change.force };
+                        guard.send_out(tx, cluster, node, way, at, &actor)?;
+                    }
+                    _ if node.role != role => {
+                        node.role.clone_from(&role);
+                        tx.append(at, Some(node), Some(&actor.0), EventKind::RoleSet { role });
+                    }
+                    _ => {}
                 }
             }
             if let Some(rule) = change.disk.as_deref().filter(|rule| !rule.is_empty()) {
@@ -167,8 +165,10 @@ impl Appliance {
                 tx.append(at, Some(node), Some(&actor.0), kind);
             }
             Ok(())
-        })
-        .await
+        });
+        let changed = changed.await?;
+        self.wake.notify_one();
+        Ok(changed)
     }
 
     /// What a node is made of, and what is different from the time before.

@@ -7,6 +7,7 @@ use crate::cluster::Disruption;
 use crate::model::{EventKind, NextBoot, Node, Order, Selector, Signal, State, Timestamp};
 use crate::store::Tx;
 
+use super::leaving::{FORCED, Way};
 use super::transition::transition;
 use super::views::NodeView;
 use super::{Actor, AppError, Appliance};
@@ -21,56 +22,90 @@ pub struct BootOnce {
 
 impl Appliance {
     /// Orders a node to restart, to install its pinned image, or to erase its disks. A host that runs gives up its work
-    /// first.
+    /// first; one that is to be erased leaves its cluster. `force`: whatever stands against it.
     ///
     /// # Errors
-    /// When the node is not known, nobody approved it, or it has no agent that could be told.
-    pub async fn order(&self, selector: Selector, order: Order, actor: Actor) -> Result<NodeView, AppError> {
-        {
-            let world = self.view();
-            let disruption = match order {
-                Order::Reload => Disruption::Reload,
-                Order::Install => Disruption::Upgrade,
-                Order::Wipe => Disruption::Wipe,
+    /// When the node is not known, nobody approved it, it has no agent that could be told, or the majority of its cluster would
+    /// be at risk.
+    pub async fn order(
+        &self,
+        selector: Selector,
+        order: Order,
+        force: bool,
+        actor: Actor,
+    ) -> Result<NodeView, AppError> {
+        let guard = self.guard();
+        let changed = self.change(selector, move |tx, node, at| {
+            let returns = |disruption| {
+                if force { Ok(()) } else { guard.check(tx.world(), node, disruption, at.0) }
             };
-            self.guard(&world, selector.find(&world)?, disruption)?;
-        }
-        self.change(selector, move |tx, node, at| {
+            match order {
+                Order::Reload => returns(Disruption::Reload)?,
+                Order::Install => returns(Disruption::Upgrade)?,
+                Order::Wipe => {
+                    let way = Way { next: None, disruption: Disruption::Wipe, force };
+                    guard.send_away(tx, node, way, at, &actor)?;
+                }
+            }
             if order == Order::Install && tx.world().pin_of(node).is_none() {
                 let name = &node.name;
                 return Err(AppError::Refused(format!(
                     "{name} is pinned to no image; pin one with: firstlight node pin {name} NAME@VERSION"
                 )));
             }
-            give(tx, node, order, at, &actor)
-        })
-        .await
+            give(tx, node, order, force, at, &actor)
+        });
+        let changed = changed.await?;
+        self.wake.notify_one();
+        Ok(changed)
     }
 
-    /// Takes a node out of service. Its disks are erased first, unless `wipe` is false or there is nothing on them.
+    /// Takes a node out of service, and out of its cluster. Its disks are erased first, unless `wipe` is false or there is
+    /// nothing on them; where they stay, a host that runs takes away what bundles brought. `force`: whatever stands against it,
+    /// and without waiting for what does not go.
     ///
     /// # Errors
-    /// When the node is not known, or is retired already.
-    pub async fn retire(&self, selector: Selector, wipe: bool, actor: Actor) -> Result<NodeView, AppError> {
-        {
+    /// When the node is not known, is retired already, or the majority of its cluster would be at risk.
+    pub async fn retire(
+        &self,
+        selector: Selector,
+        wipe: bool,
+        force: bool,
+        actor: Actor,
+    ) -> Result<NodeView, AppError> {
+        let guard = self.guard();
+        let runs = {
             let world = self.view();
-            self.guard(&world, selector.find(&world)?, Disruption::Retire)?;
-        }
-        self.change(selector, move |tx, node, at| {
+            self.runs(selector.find(&world)?)
+        };
+        let changed = self.change(selector, move |tx, node, at| {
+            let way = Way { next: None, disruption: Disruption::Retire, force };
+            guard.send_away(tx, node, way, at, &actor)?;
             transition(tx, node, &Signal::Retire, at, Some(&actor.0))?;
-            if node.state == State::Retiring && !wipe {
+            let cleans_up = runs && !force && !node.certificates.is_empty();
+            if node.state == State::Retiring && !wipe && !cleans_up {
                 transition(tx, node, &Signal::Wiped, at, Some(&actor.0))?;
             }
             if node.state == State::Retired {
                 node.order = None;
                 node.installed = None;
+            } else if wipe {
+                note(tx, node, Order::Wipe, force, at, &actor);
             } else {
-                note(tx, node, Order::Wipe, at, &actor);
+                node.order = None;
+                let order = "retire, and keep its disks".into();
+                tx.append(at, Some(node), Some(&actor.0), EventKind::Ordered { order });
             }
+            node.forced = force;
             node.next_boot = None;
             Ok(())
-        })
-        .await
+        });
+        let changed = changed.await?;
+        if changed.node.state == State::Retired {
+            self.presence.forget(changed.node.id);
+        }
+        self.wake.notify_one();
+        Ok(changed)
     }
 
     /// Says what a node's next boot is for, once.
@@ -146,14 +181,23 @@ fn not_approved(node: &Node) -> AppError {
     ))
 }
 
-fn note(tx: &mut Tx, node: &mut Node, order: Order, at: Timestamp, actor: &Actor) {
-    if node.order != Some(order) {
+fn note(tx: &mut Tx, node: &mut Node, order: Order, force: bool, at: Timestamp, actor: &Actor) {
+    if node.order != Some(order) || (force && !node.forced) {
         node.order = Some(order);
-        tx.append(at, Some(node), Some(&actor.0), EventKind::Ordered { order: order.to_string() });
+        let order = format!("{order}{}", if force { FORCED } else { "" });
+        tx.append(at, Some(node), Some(&actor.0), EventKind::Ordered { order });
     }
+    node.forced = force;
 }
 
-fn give(tx: &mut Tx, node: &mut Node, order: Order, at: Timestamp, actor: &Actor) -> Result<(), AppError> {
+fn give(
+    tx: &mut Tx,
+    node: &mut Node,
+    order: Order,
+    force: bool,
+    at: Timestamp,
+    actor: &Actor,
+) -> Result<(), AppError> {
     if !node.state.is_trusted() {
         return Err(not_approved(node));
     }
@@ -169,7 +213,7 @@ fn give(tx: &mut Tx, node: &mut Node, order: Order, at: Timestamp, actor: &Actor
             node.name
         )));
     }
-    note(tx, node, order, at, actor);
+    note(tx, node, order, force, at, actor);
     // Who is on the way to something else gets the order with its next boot, or from its next sign of life.
     if matches!(node.state, State::Ready | State::Configuring | State::Failed { .. }) {
         transition(tx, node, &Signal::Drain, at, Some(&actor.0))?;

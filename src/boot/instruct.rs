@@ -132,6 +132,8 @@ pub fn instruct(node: &Node, about: &InstructContext<'_>) -> Instruction {
 
 fn on_host(node: &Node, drained: bool) -> Instruction {
     match node.order {
+        // Its disks stay: it gives up its work, takes away what bundles brought, and is done.
+        None if !drained && node.state == State::Retiring => Instruction::Drain,
         Some(_) if !drained && matches!(node.state, State::Draining | State::Retiring) => Instruction::Drain,
         Some(order) if matches!(node.state, State::Draining | State::Retiring | State::Reloading) => {
             Instruction::Reboot { reason: format!("an operator ordered: {order}") }
@@ -150,6 +152,12 @@ fn in_ramdisk(node: &Node, about: &InstructContext<'_>) -> Instruction {
         State::Retired => return wait("retired; it may be switched off".into()),
         State::Retiring | State::Reloading | State::Failed { .. } if node.order == Some(Order::Wipe) => {
             return Instruction::Wipe;
+        }
+        State::Retiring => {
+            return wait(format!(
+                "is being retired, and its disks stay as they are; to be done with it: \
+                 firstlight node retire {name} --no-wipe --force"
+            ));
         }
         state if !state.is_trusted() => {
             return wait(format!("waits for approval: firstlight node approve {name}"));

@@ -113,6 +113,11 @@ pub fn change_role(
     Ok(steps)
 }
 
+/// Whether somebody has to do something before it is out; else it is as soon as it is marked.
+pub fn takes_time(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::Drain { .. } | Step::Hooks { .. } | Step::Evict { .. }))
+}
+
 /// How a member gets out: by itself when it can, else by another one.
 pub fn ways_out(cluster: &Cluster, nodes: &Nodes, node: u64, force: bool) -> Result<Vec<Step>, LeaveError> {
     let reachable = |view: &NodeView| view.reachable && view.ready;
@@ -151,6 +156,7 @@ impl Cluster {
             member.since = now;
         }
         member.next_role = next_role.map(str::to_owned);
+        member.forced = false;
         Ok(())
     }
 
@@ -166,6 +172,7 @@ impl Cluster {
                 member.role = Some(role);
                 member.state = MemberState::Joining;
                 member.since = now;
+                member.forced = false;
             }
             None => self.members.retain(|member| member.node != node),
         }

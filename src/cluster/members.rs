@@ -50,6 +50,9 @@ pub struct Member {
     /// The role it gets once it has left its present one: set while its role changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_role: Option<String>,
+    /// Whether an operator said that it goes whatever stands against it: one try at an orderly way out is enough then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 /// How far in a member is.
@@ -152,7 +155,8 @@ pub fn join(
     }
     let index = cluster.free_index();
     let state = MemberState::Joining;
-    cluster.members.push(Member { node, role: None, index, state, since: now, next_role: None });
+    let (role, next_role, forced) = (None, None, false);
+    cluster.members.push(Member { node, role, index, state, since: now, next_role, forced });
     cluster.members.sort_by_key(|member| member.index);
     Ok(index)
 }

@@ -16,10 +16,10 @@ pub mod sight;
 pub mod stops;
 pub mod turns;
 
-pub use leave::{Step, change_role, leave, ways_out};
+pub use leave::{Step, change_role, leave, takes_time, ways_out};
 pub use members::{CONTROL, Cluster, Member, MemberError, MemberState, RoleRule, WORKER, join};
 pub use node::{NodeView, Nodes, Offer, Protocol, Tried, Trouble};
 pub use quorum::{Disruption, Refusal, may_take_down};
 pub use roles::{Given, assign, give_role};
 pub use services::{Service, services};
-pub use turns::{Decision, Fleet, Limits, Turn, turns};
+pub use turns::{Decision, Fleet, Limits, Turn, control_may_go, turns};

@@ -196,7 +196,7 @@ impl<'a> Table<'a> {
                 Some(first) => {
                     Decision::Wait(format!("waits for {}: control members go one at a time", first.name))
                 }
-                None => match self.one_control(cluster, member) {
+                None => match control_may_go(cluster, self.fleet.nodes, member, self.now) {
                     Ok(()) => {
                         goes = Some(node);
                         Decision::Go
@@ -208,22 +208,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn one_control(&self, cluster: &Cluster, member: &Member) -> Result<(), String> {
-        let nodes = self.fleet.nodes;
-        if counted(cluster, nodes).any(|other| other.node == member.node) {
-            let may = may_take_down(cluster, nodes, member.node, Disruption::Apply, self.now);
-            return may.map_err(|refusal| format!("waits: {}; {}", refusal.why, refusal.hint));
-        }
-        // One that joins raises the number that a majority needs: everybody must be there for that.
-        let ailing = counted(cluster, nodes).find_map(|other| Some((other.node, down(other, nodes)?)));
-        ailing.map_or(Ok(()), |(other, trouble)| {
-            let (name, told) = (self.name(other), trouble.told(self.now));
-            Err(format!(
-                "waits to join until all control members are up: {name} {told}; bring it back or take it out"
-            ))
-        })
-    }
-
     /// The turn of a node that is no control member.
     fn other(&self, node: &NodeView) -> Decision {
         let follows = node.current_change == node.change && !node.first_time();
@@ -233,4 +217,21 @@ impl<'a> Table<'a> {
             Err(why) => Decision::Wait(why),
         }
     }
+}
+
+/// Whether a control member may go to another generation now; why not, as a sentence's end.
+pub fn control_may_go(cluster: &Cluster, nodes: &Nodes, member: &Member, now: u64) -> Result<(), String> {
+    if counted(cluster, nodes).any(|other| other.node == member.node) {
+        let may = may_take_down(cluster, nodes, member.node, Disruption::Apply, now);
+        return may.map_err(|refusal| format!("waits: {}; {}", refusal.why, refusal.hint));
+    }
+    // One that joins raises the number that a majority needs: everybody must be there for that.
+    let ailing = counted(cluster, nodes).find_map(|other| Some((other.node, down(other, nodes)?)));
+    ailing.map_or(Ok(()), |(other, trouble)| {
+        let name = nodes.get(&other).map_or_else(|| format!("node {other}"), |node| node.name.clone());
+        Err(format!(
+            "waits to join until all control members are up: {name} {}; bring it back or take it out",
+            trouble.told(now)
+        ))
+    })
 }

@@ -73,6 +73,9 @@ pub struct Node {
     /// What an operator ordered and is not done yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// Whether it was ordered, or retired, whatever stands against it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// What its next boot is for, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_boot: Option<NextBoot>,
@@ -106,6 +109,7 @@ impl Node {
             installing_on: None,
             install: InstallRule::default(),
             order: None,
+            forced: false,
             next_boot: None,
             observed: Observed::default(),
         }

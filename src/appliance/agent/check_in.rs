@@ -1,12 +1,13 @@
 //! Signs of life: what they mean for a node's state, and what the agent is told to do.
 
-use crate::boot::{InstructContext, Place, instruct};
+use crate::boot::{InstructContext, Instruction, Place, instruct};
 use crate::bundle::desired::Applied;
-use crate::model::{Change, EventKind, Installed, Node, Order, Signal, State, Timestamp};
+use crate::model::{Change, EventKind, Installed, Node, NodeName, Order, Signal, State, Timestamp};
 
 use crate::store::Tx;
 
 use super::super::fleet::awaits_bundles;
+use super::super::leaving;
 use super::super::presence::Heard;
 use super::super::transition::transition;
 use super::super::views::address_of;
@@ -57,12 +58,19 @@ impl Appliance {
             observe(&mut observed, &check_in, at);
             (signal, observed != *node)
         };
-        if signal.is_some() || changes || missed {
+        let leaves = {
+            let world = self.view();
+            check_in.drained && leaving::has_left(&world, caller.node(&world)?, check_in.left).is_some()
+        };
+        if signal.is_some() || changes || missed || leaves {
             let drained = check_in.drained;
             let check_in = check_in.clone();
-            self.store
+            let guard = self.guard();
+            let retired = self
+                .store
                 .transact(move |tx| {
                     let mut node = caller.node(tx.world())?.clone();
+                    let retiring = node.state == State::Retiring;
                     if missed {
                         tx.append(at, Some(&node), None, EventKind::Reachable { reachable: true });
                     }
@@ -78,13 +86,29 @@ impl Appliance {
                         }
                         transition(tx, &mut node, &signal, at, None)?;
                     }
+                    if check_in.drained {
+                        guard.let_go(tx, &node, check_in.left, at)?;
+                    }
                     let before = node.clone();
                     observe(&mut node, &check_in, at);
                     tell_differences(tx, &before, &node, at);
+                    let retired = retiring && node.state == State::Retired;
+                    if retired {
+                        (node.installed, node.installing_on) = (None, None);
+                    }
+                    let name = node.name.clone();
                     tx.put(Change::PutNode(node));
-                    Ok::<_, AppError>(())
+                    Ok::<_, AppError>(retired.then_some(name))
                 })
                 .await?;
+            if leaves {
+                self.wake.notify_one();
+            }
+            if let Some(name) = retired {
+                // Its certificate is forgotten: this is the last that it hears.
+                self.presence.forget(id);
+                return Ok(farewell(name, at));
+            }
         }
         if let Some(lines) = check_in.serf.take()
             && self.gossip.hear(id, lines, at)
@@ -94,10 +118,17 @@ impl Appliance {
         if !check_in.evicted.is_empty() {
             self.evicted(caller, std::mem::take(&mut check_in.evicted), at).await?;
         }
-        self.orders(caller, &check_in, at)
+        let generation = self.generation_for(caller, &check_in, at).await?;
+        self.orders(caller, &check_in, generation, at)
     }
 
-    fn orders(&self, caller: Caller, check_in: &CheckIn, at: Timestamp) -> Result<Orders, AppError> {
+    fn orders(
+        &self,
+        caller: Caller,
+        check_in: &CheckIn,
+        generation: Option<String>,
+        at: Timestamp,
+    ) -> Result<Orders, AppError> {
         let world = self.view();
         let node = caller.node(&world)?;
         let ip = address_of(&world, node).unwrap_or(caller.ip());
@@ -124,8 +155,9 @@ impl Appliance {
                 Place::Host if self.is_pending(node) => PENDING_SECONDS,
                 Place::Host => HEARTBEAT_SECONDS,
             },
-            generation: self.generation_for(node, check_in),
-            leave: matches!(node.state, State::Retiring),
+            generation,
+            leave: leaving::goes_for_good(node),
+            force: node.forced,
             evict: self.evictions_by(node.id),
             renew: caller.is_certified()
                 && last.is_some_and(|last| last.expires.0.saturating_sub(at.0) < RENEW_WITHIN_MS),
@@ -187,6 +219,22 @@ impl Appliance {
             .await?;
         self.presence.forget(id);
         Ok(())
+    }
+}
+
+/// The last orders of a host that is retired.
+fn farewell(node: NodeName, at: Timestamp) -> Orders {
+    Orders {
+        node,
+        state: State::Retired.name().into(),
+        instruction: Instruction::Continue,
+        again_seconds: 3600,
+        renew: false,
+        generation: None,
+        leave: false,
+        force: false,
+        evict: Vec::new(),
+        time: at,
     }
 }
 
@@ -252,6 +300,10 @@ fn signal(node: &Node, check_in: &CheckIn) -> Option<Signal> {
             (state.reason() != Some(STRAYED)).then(|| Signal::Fail(STRAYED.into()))
         }
         (Place::Host, _) if check_in.drained && *state == State::Draining => Some(Signal::Restart),
+        // Its disks stay, and what bundles brought is gone.
+        (Place::Host, _) if check_in.drained && *state == State::Retiring && node.order.is_none() => {
+            Some(Signal::Wiped)
+        }
         (Place::Host, "configuring") => {
             let from = matches!(state, State::Booting | State::Installing | State::Reloading);
             let failed = matches!(state, State::Failed { from, .. } if from.is_trusted());
@@ -356,6 +408,17 @@ mod tests {
             ("a wipe strays to the disk", State::Retiring, wipe, host, "new", "ready", false, "fail"),
             ("a wipe is about to restart it", State::Retiring, wipe, host, "old", "ready", true, ""),
             (
+                "a host whose disks stay gives up its work",
+                State::Retiring,
+                None,
+                host,
+                "old",
+                "ready",
+                false,
+                "",
+            ),
+            ("it has given up all of it", State::Retiring, None, host, "old", "ready", true, "wiped"),
+            (
                 "it strayed, and that is known",
                 failed(STRAYED, State::Reloading),
                 install,
@@ -407,6 +470,7 @@ mod tests {
                 message: String::new(),
                 progress: None,
                 drained,
+                left: false,
                 image: None,
                 disk: None,
                 bundles: None,
@@ -420,6 +484,7 @@ mod tests {
                 Some(Signal::Restart) => "restart",
                 Some(Signal::Install) => "install",
                 Some(Signal::Fail(_)) => "fail",
+                Some(Signal::Wiped) => "wiped",
                 Some(other) => panic!("{name}: {other:?}"),
             };
             assert_eq!(found, expected, "{name}");

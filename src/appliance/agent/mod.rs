@@ -137,6 +137,9 @@ pub struct CheckIn {
     /// Whether the host has given up its work.
     #[serde(default)]
     pub drained: bool,
+    /// Whether its bundles took their leave, so that nobody counts on it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
     /// The image that is on its disk.
     #[serde(default)]
     pub image: Option<ImageRef>,
@@ -192,6 +195,9 @@ pub struct Orders {
     /// Whether it is to be given up: the hooks of its bundles run, so that its cluster lets go of it.
     #[serde(default)]
     pub leave: bool,
+    /// Whether it is given up even when a bundle does not take its leave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
     /// Dead members to take off the lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evict: Vec<Eviction>,

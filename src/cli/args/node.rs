@@ -115,12 +115,18 @@ pub enum Node {
         /// Whether a disk that holds data may be overwritten
         #[arg(long, group = "change", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         allow_wipe: Option<bool>,
+        /// Give it its role whatever stands against it, as the majority of its cluster
+        #[arg(long, requires = "role")]
+        force: bool,
     },
     /// Restart nodes into what they have, once they have given up their work
     Reload {
         /// Name, MAC, serial, IP or id prefix
         #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         nodes: Vec<String>,
+        /// Whatever stands against it, as the majority of a cluster
+        #[arg(long)]
+        force: bool,
     },
     /// Install nodes' pinned image again, or a newer one, once they have given up their work
     #[command(visible_alias = "upgrade")]
@@ -128,12 +134,18 @@ pub enum Node {
         /// Name, MAC, serial, IP or id prefix
         #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         nodes: Vec<String>,
+        /// Whatever stands against it, as the majority of a cluster
+        #[arg(long)]
+        force: bool,
     },
     /// Erase every disk of nodes, and keep them
     Wipe {
         /// Name, MAC, serial, IP or id prefix
         #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         nodes: Vec<String>,
+        /// Whatever stands against it, as the majority of a cluster, or bundles that do not take their leave
+        #[arg(long)]
+        force: bool,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -143,9 +155,12 @@ pub enum Node {
         /// Name, MAC, serial, IP or id prefix
         #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         nodes: Vec<String>,
-        /// Leave the disks as they are; for a machine that does not start any more
+        /// Leave the disks as they are; a host that runs takes away what bundles brought
         #[arg(long)]
         no_wipe: bool,
+        /// Whatever stands against it, as the majority of a cluster, or bundles that do not take their leave
+        #[arg(long)]
+        force: bool,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,

@@ -60,8 +60,8 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
             })
             .await
         }
-        Node::Set { node, name, group, no_group, role, disk, allow_wipe } => {
-            let change = NodeChange { name, group, no_group, role, disk, allow_wipe };
+        Node::Set { node, name, group, no_group, role, disk, allow_wipe, force } => {
+            let change = NodeChange { name, group, no_group, role, disk, allow_wipe, force };
             let path = format!("/nodes/{}", segment(node));
             let view: NodeView = client.call(Method::PATCH, &path, &change).await?;
             let (name, group) = (view.node.name, view.node.group);
@@ -80,15 +80,15 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
             let told: HardwareView = client.get(&format!("/nodes/{}/hardware", segment(node))).await?;
             answer(context.output, &told, show::diff)
         }
-        Node::Reload { nodes } => order(client, &nodes, Order::Reload, context).await,
-        Node::Install { nodes } => order(client, &nodes, Order::Install, context).await,
-        Node::Wipe { nodes, yes } => {
+        Node::Reload { nodes, force } => order(client, &nodes, Order::Reload, force, context).await,
+        Node::Install { nodes, force } => order(client, &nodes, Order::Install, force, context).await,
+        Node::Wipe { nodes, force, yes } => {
             sure(yes, "erases every disk of", &nodes)?;
-            order(client, &nodes, Order::Wipe, context).await
+            order(client, &nodes, Order::Wipe, force, context).await
         }
-        Node::Retire { nodes, no_wipe, yes } => {
+        Node::Retire { nodes, no_wipe, force, yes } => {
             sure(yes, if no_wipe { "forgets" } else { "erases every disk of, and forgets," }, &nodes)?;
-            retire(client, &nodes, !no_wipe, context).await
+            retire(client, &nodes, !no_wipe, force, context).await
         }
         Node::Boot { what, nodes } => boot(client, &nodes, what.parse().ok(), context).await,
         Node::Console { node, limit, follow, utc } => {

@@ -30,11 +30,13 @@ pub async fn order(
     client: &Client,
     nodes: &[String],
     order: Order,
+    force: bool,
     context: Context,
 ) -> Result<(), CliError> {
     each(nodes, async |node| {
         let path = format!("/nodes/{}/order", segment(node));
-        let view: NodeView = client.call(Method::POST, &path, &json!({ "order": order })).await?;
+        let view: NodeView =
+            client.call(Method::POST, &path, &json!({ "order": order, "force": force })).await?;
         context.done(&format!("ordered {} to {order}; it is {}", view.node.name, view.node.state))
     })
     .await
@@ -61,10 +63,17 @@ pub fn sure(yes: bool, what: &str, nodes: &[String]) -> Result<(), CliError> {
 }
 
 /// Takes each node out of service.
-pub async fn retire(client: &Client, nodes: &[String], wipe: bool, context: Context) -> Result<(), CliError> {
+pub async fn retire(
+    client: &Client,
+    nodes: &[String],
+    wipe: bool,
+    force: bool,
+    context: Context,
+) -> Result<(), CliError> {
     each(nodes, async |node| {
         let path = format!("/nodes/{}/retire", segment(node));
-        let view: NodeView = client.call(Method::POST, &path, &json!({ "wipe": wipe })).await?;
+        let view: NodeView =
+            client.call(Method::POST, &path, &json!({ "wipe": wipe, "force": force })).await?;
         context.done(&format!("{} is {}", view.node.name, view.node.state))
     })
     .await

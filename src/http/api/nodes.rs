@@ -72,6 +72,9 @@ async fn hardware(
 #[serde(deny_unknown_fields)]
 struct GivenOrder {
     order: Order,
+    /// Whatever stands against it.
+    #[serde(default)]
+    force: bool,
 }
 
 async fn order(
@@ -81,7 +84,7 @@ async fn order(
     body: Body,
 ) -> Result<Json<NodeView>, AppError> {
     let given: GivenOrder = json(body).await?;
-    Ok(Json(api.appliance.order(Selector::new(node), given.order, actor).await?))
+    Ok(Json(api.appliance.order(Selector::new(node), given.order, given.force, actor).await?))
 }
 
 /// The body of a retirement.
@@ -89,6 +92,9 @@ async fn order(
 #[serde(deny_unknown_fields)]
 struct Retirement {
     wipe: bool,
+    /// Whatever stands against it.
+    #[serde(default)]
+    force: bool,
 }
 
 async fn retire(
@@ -98,7 +104,8 @@ async fn retire(
     body: Body,
 ) -> Result<Json<NodeView>, AppError> {
     let retirement: Retirement = json(body).await?;
-    Ok(Json(api.appliance.retire(Selector::new(node), retirement.wipe, actor).await?))
+    let Retirement { wipe, force } = retirement;
+    Ok(Json(api.appliance.retire(Selector::new(node), wipe, force, actor).await?))
 }
 
 async fn boot(

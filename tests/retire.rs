@@ -69,7 +69,7 @@ fn a_host_that_keeps_its_disks_is_left_as_it_was() {
     appliance.wait("the bundle to be there", PATIENCE, || {
         (appliance.json(&["node", "bundles", "h1"])["standing"] == "current").then_some(())
     });
-    host.ok("test -e /etc/greeter/greeting && pgrep -f 'sleep 86399'");
+    host.ok("test -e /etc/greeter/greeting && pgrep -f '[s]leep 86399'");
 
     // A bundle that does not take its leave keeps the host, and that is told.
     host.ok("touch /root/keep");
@@ -80,7 +80,7 @@ fn a_host_that_keeps_its_disks_is_left_as_it_was() {
     assert!(kept["reason"].as_str().is_some_and(|why| why.contains("others count on it")), "{kept}");
     assert_eq!(kept["bundles"], serde_json::json!(["greeter@1"]));
     assert_eq!(appliance.node("h1").expect("a node")["state"], "retiring");
-    host.ok("test -e /etc/greeter/greeting && pgrep -f 'sleep 86399'");
+    host.ok("test -e /etc/greeter/greeting && pgrep -f '[s]leep 86399'");
 
     host.ok("rm /root/keep");
     appliance.wait("h1 to be retired", PATIENCE, || {
@@ -88,7 +88,7 @@ fn a_host_that_keeps_its_disks_is_left_as_it_was() {
     });
     assert_eq!(host.ok("tail -2 /root/told"), "drained\nleft\n", "in this order");
     for gone in
-        ["test -e /etc/greeter", "test -e /etc/systemd/system/greeter.service", "pgrep -f 'sleep 86399'"]
+        ["test -e /etc/greeter", "test -e /etc/systemd/system/greeter.service", "pgrep -f '[s]leep 86399'"]
     {
         assert!(!host.run(gone).status.success(), "{gone}");
     }

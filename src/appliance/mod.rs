@@ -1,7 +1,7 @@
 //! The verbs of the product: each one transaction with its events.
 //!
 //! [`Appliance`] is what the services hold. [`nodes`], [`groups`], [`images`] and [`leases`] are what an
-//! administrator does, [`orders`] what it has nodes do; [`dhcp`] and [`boot`] are what a booting machine does, [`agent`] what its agent
+//! administrator does, [`orders`] what it has nodes do, [`clusters`] and [`leaving`] who works with whom, [`guard`] when that must wait; [`dhcp`] and [`boot`] are what a booting machine does, [`agent`] what its agent
 //! does, [`invitations`] how one joins that did not boot over the network; [`policy`] lets nodes in without a hand, [`watch`] sees
 //! those that do not come further; [`transition`] is the one place that moves a
 //! node from state to state. [`views`] are the shapes in which the state is shown, [`error`] what can go wrong.

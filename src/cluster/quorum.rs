@@ -135,8 +135,8 @@ fn comes_back(own: Option<&Trouble>, others: &[(&Member, Option<Trouble>)]) -> b
     }
     match own {
         // Never heard of since the appliance started: it may well do its work.
-        Some(Trouble::Unreachable(0)) => false,
-        Some(Trouble::Unreachable(_) | Trouble::NotReady) => true,
+        Some(Trouble::Unreachable(last_heard)) => *last_heard > 0,
+        Some(Trouble::NotReady) => true,
         // It may still answer in part, and be the last vote when others are gone; not when they ail as it does.
         Some(_) => troubles().all(|trouble| matches!(trouble, Trouble::Unhealthy)),
         None => false,

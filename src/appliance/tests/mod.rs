@@ -19,6 +19,7 @@ use crate::cluster::{MemberState, RoleRule};
 use crate::model::{Certificate, Change, Lease, LeaseState, MacAddr, Node, NodeId, Order, State};
 
 /// A host and its agent.
+#[expect(clippy::struct_excessive_bools, reason = "what a test says of it")]
 #[derive(Default)]
 struct Host {
     applied: Applied,
@@ -279,7 +280,8 @@ impl Fleet {
     /// All that happened, a line each.
     fn events(&self) -> String {
         let events = self.appliance.events(None, None, 10_000).expect("events");
-        events.iter().map(|event| format!("{}\n", event.kind)).collect()
+        let lines: Vec<String> = events.iter().map(|event| event.kind.to_string()).collect();
+        lines.join("\n")
     }
 
     fn jobs(&self, n: u8) -> usize {

@@ -33,7 +33,7 @@ const COMING_UP: Duration = Duration::from_secs(3);
 /// When there are no credentials, or the appliance knows this host no more.
 pub async fn run(folder: &Path) -> Result<(), AgentError> {
     let (settings, credentials) = credentials::read(folder)?;
-    let bundles = Bundles::open(Path::new(bundles::FOLDER)).await;
+    let bundles = Bundles::open(Path::new(bundles::FOLDER));
     let members = Members::watch();
     let mut service = Service { folder, settings, credentials, bundles, members, server: 0, drained: false };
     let mut pause = Duration::from_secs(1);
@@ -97,11 +97,11 @@ impl Service<'_> {
     async fn beat(&mut self) -> Result<Duration, AgentError> {
         let up = is_up().await;
         let client = self.client()?;
-        let applied = self.bundles.observed().await;
+        let (busy, applied) = self.bundles.observed().await;
         if let Some(applied) = &applied {
-            self.bundles.repair(applied).await;
+            self.bundles.repair(&client, applied);
         }
-        let sign = self.sign_of_life(up, applied).await;
+        let sign = self.sign_of_life(up, busy, applied).await;
         let orders: Orders = client.ask("/agent/v2/check-in", &sign).await?;
         self.members.evict(orders.evict);
         if orders.renew {
@@ -121,10 +121,8 @@ impl Service<'_> {
                 return Ok(Duration::from_secs(u64::from(HEARTBEAT_SECONDS)));
             }
             Instruction::Continue => {
-                if let Some(generation) = orders.generation
-                    && let Err(error) = self.bundles.follow(&client, generation).await
-                {
-                    tracing::warn!(%error, "cannot go to the generation that the appliance named");
+                if let Some(generation) = orders.generation {
+                    self.bundles.follow(&client, generation).await;
                 }
             }
             other => tracing::info!(?other, "nothing that an installed host can do"),
@@ -133,7 +131,7 @@ impl Service<'_> {
         Ok(if up && !self.bundles.is_busy() { pause } else { COMING_UP.min(pause) })
     }
 
-    async fn sign_of_life(&mut self, up: bool, bundles: Option<Applied>) -> CheckIn {
+    async fn sign_of_life(&mut self, up: bool, busy: bool, bundles: Option<Applied>) -> CheckIn {
         CheckIn {
             place: Place::Host,
             boot_id: machine::boot_id(),
@@ -142,6 +140,7 @@ impl Service<'_> {
             message: String::new(),
             progress: None,
             drained: self.drained,
+            busy: Some(busy),
             image: self.settings.image.clone(),
             disk: None,
             bundles,

@@ -244,6 +244,8 @@ fn sign_of_life(doing: &Doing) -> CheckIn {
         message: doing.message.clone(),
         progress: doing.progress,
         drained: false,
+        // What the host was at before it came here has ended.
+        busy: Some(false),
         image: None,
         disk: doing.disk.clone(),
         bundles: None,

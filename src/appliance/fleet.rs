@@ -10,16 +10,20 @@ use crate::bundle::render::{Offer, Secrets};
 use crate::cluster::{
     self, Cluster, Decision, Fleet, Limits, MemberState, NodeView, Nodes, Step, Tried, Turn, turns,
 };
-use crate::model::{Change, EventKind, Job, Node, NodeId, State, World};
+use crate::model::{Change, EventKind, Node, NodeId, State, World};
 
 use super::agent::{Caller, CheckIn, Eviction};
 use super::bundles::told;
+use super::jobs::{self, Last};
 use super::views::address_of;
 use super::{AppError, Appliance, now};
 use crate::bundle::desired::Desired;
 
 /// Between two looks at everything, at least and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// Characters of a reason within a sentence.
+const SHORT: usize = 512;
 
 /// What a node should have.
 #[derive(Debug, Clone, Default)]
@@ -142,7 +146,7 @@ impl Appliance {
         let mut plans = self.planned_all(&world);
         let mut clusters: Vec<Cluster> = world.clusters().cloned().collect();
         let changes = clusters.iter_mut().filter_map(|cluster| develop(cluster, &plans)).collect();
-        let retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let retries = jobs::retries(&world);
         let limits = Limits::default();
         let fleet = Fleet { clusters: &clusters, nodes: &plans.views, retries: &retries, limits };
         for Turn { node, decision } in turns(&fleet, now().0) {
@@ -164,16 +168,11 @@ impl Appliance {
     /// What each node should have, rendered anew where something that it depends on has changed.
     fn planned_all(&self, world: &World) -> Plans {
         let mut plans = Plans::default();
-        let (mut running, mut ended) = (HashMap::new(), HashMap::new());
-        for job in world.jobs() {
-            let of = if job.ended.is_none() { &mut running } else { &mut ended };
-            of.insert(job.node, job);
-        }
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = Memo::new();
         for node in world.nodes() {
             let touched = !world.bundles_of(node).is_empty()
-                || node.observed.bundles.is_some()
+                || node.observed.bundles.as_ref().is_some_and(|applied| !applied.generation.is_empty())
                 || world.cluster_of(node.id).is_some();
             if !touched {
                 continue;
@@ -184,8 +183,7 @@ impl Appliance {
                 _ => self.planned(world, node),
             };
             kept.insert(node.id, (key, plan.clone()));
-            let jobs = (running.get(&node.id).copied(), ended.get(&node.id).copied());
-            plans.views.insert(node.id.0, self.node_seen(world, node, &plan, jobs));
+            plans.views.insert(node.id.0, self.node_seen(world, node, &plan));
             plans.nodes.insert(node.id, plan);
         }
         *memo = kept;
@@ -206,13 +204,9 @@ impl Appliance {
     }
 
     /// A node as clusters see it.
-    fn node_seen(
-        &self,
-        world: &World,
-        node: &Node,
-        plan: &Plan,
-        (running, ended): (Option<&Job>, Option<&Job>),
-    ) -> NodeView {
+    fn node_seen(&self, world: &World, node: &Node, plan: &Plan) -> NodeView {
+        // What a retired node failed at stops nobody.
+        let last = if node.state == State::Retired { Last::default() } else { jobs::last(world, node.id) };
         let applied = node.observed.bundles.clone().unwrap_or_default();
         let heard = self.presence.of(node.id);
         let last_seen = heard.map_or(0, |heard| heard.at.0);
@@ -230,16 +224,16 @@ impl Appliance {
             last_seen,
             healthy: applied.unhealthy.is_empty(),
             busy: busy.then(|| node.state.name().to_owned()),
-            applying_since: running.map(|job| job.started.0),
+            applying_since: last.running.map(|job| job.started.0),
             wanted: plan.generation.clone(),
             current: applied.generation.clone(),
             change: plan.change.clone(),
             current_change: change_of(&applied.bundles),
-            last: ended.map(|job| Tried {
+            last: last.ended.map(|job| Tried {
                 generation: job.subject.clone(),
                 change: change_of(&job.bundles),
-                failed: matches!(job.result.as_str(), "rolled-back" | "broken" | "lost"),
-                reason: format!("{}: {}", job.result, job.reason),
+                failed: last.failed(),
+                reason: format!("{}: {}", job.result, short(&job.reason_line())),
                 at: job.ended.unwrap_or(job.started).0,
             }),
             offers: plan.services.iter().map(offer).collect(),
@@ -261,6 +255,13 @@ impl Appliance {
                 decision: Some(Decision::Wait("was not looked at yet".into())),
             },
         }
+    }
+
+    /// The bundles of the generation that a node is to go to; none when that is another one.
+    pub(super) fn planned_bundles(&self, node: NodeId, generation: &str) -> Vec<String> {
+        let plans = self.plans.load();
+        let plan = plans.nodes.get(&node).filter(|plan| plan.generation == generation);
+        plan.map_or_else(Vec::new, |plan| plan.change.split_whitespace().map(str::to_owned).collect())
     }
 
     /// The generation that a node is to go to now.
@@ -304,6 +305,12 @@ impl Appliance {
             Err(AppError::Refused("it should have another generation by now; ask again".into()))
         }
     }
+}
+
+/// Enough of a reason for a sentence; all of it is shown with the job.
+fn short(reason: &str) -> String {
+    let more = if reason.chars().nth(SHORT).is_some() { "…" } else { "" };
+    reason.chars().take(SHORT).chain(more.chars()).collect()
 }
 
 /// Whether a node that says it is ready still waits for its first bundles.

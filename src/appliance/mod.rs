@@ -35,7 +35,7 @@ pub mod views;
 mod wanted;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,6 +57,7 @@ use crate::trust::Authority;
 
 pub use agent::{
     Caller, CheckIn, Enrol, EnrolStep, Evicted, Eviction, HEARTBEAT_SECONDS, Hello, InstallReport, Orders,
+    REASON,
 };
 pub use boot::{Next, Report};
 pub use bundles::{BundleShown, BundleView, NodeBundles, PushBundle, PushedBundle, VariableView};
@@ -64,7 +65,7 @@ pub use clusters::{ClusterView, InitCluster, JoinCluster, LeaveCluster, MemberVi
 pub use error::{AppError, Kind};
 pub use images::{ArtifactRef, ImportedBuild, ManifestBuild, ManifestContent};
 pub use invitations::{HostEnrol, Invite, Invited};
-pub use jobs::{JobLog, JobReport};
+pub use jobs::{JobLog, JobReport, REPAIR};
 pub use nodes::{NodeChange, node_fields};
 pub use orders::BootOnce;
 pub use packages::{PackageView, PushPackage, PushedPackage};
@@ -112,8 +113,8 @@ pub struct Appliance {
     /// What nodes should have of bundles, and whose turn it is.
     plans: ArcSwap<fleet::Plans>,
     memo: Mutex<fleet::Memo>,
-    /// When an operator said that a change may be tried again.
-    retries: Mutex<BTreeMap<String, u64>>,
+    /// The output of jobs.
+    logs: Arc<jobs::Logs>,
     /// Has the fleet looked at anew.
     wake: Notify,
     /// Our addresses, each with its network.
@@ -142,6 +143,7 @@ impl Appliance {
         uuid.copy_from_slice(&authority.fingerprint().0[..16]);
         Self {
             duid: Duid::of_uuid(uuid),
+            logs: Arc::new(jobs::Logs::new(config.state_dir.join("jobs"))),
             config,
             firmware,
             blobs,
@@ -158,7 +160,6 @@ impl Appliance {
             loaded: Mutex::default(),
             plans: ArcSwap::default(),
             memo: Mutex::default(),
-            retries: Mutex::default(),
             wake: Notify::new(),
             addresses: OnceLock::new(),
             addresses6: OnceLock::new(),

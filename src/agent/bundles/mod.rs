@@ -1,0 +1,348 @@
+//! Bundles on an installed host: what it has, which generation it goes to, and what is put right. All of it happens beside the
+//! signs of life, which wait for nothing here: [`run`] tells of what is done, [`repairs`] says when one is tried again.
+
+mod repairs;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::AgentError;
+use super::apply::{Applier, Traced};
+use super::client::Client;
+use crate::appliance::REPAIR;
+use crate::bundle::desired::{Applied, ApplyResult, Desired, DriftPolicy, Outcome};
+use repairs::Repairs;
+use run::Run;
+
+/// What the host must remember of its bundles.
+pub const FOLDER: &str = "/var/lib/firstlight/bundles";
+/// How long a sign of life waits for a look at the host; one that takes longer is told with a later one.
+const LOOK: Duration = Duration::from_secs(3);
+/// Tries to get a generation.
+const FETCHES: u32 = 3;
+/// Most paths, or checks, that a sign of life tells.
+const TOLD: usize = 64;
+
+/// The bundles of this host.
+pub struct Bundles {
+    folder: PathBuf,
+    applier: Option<Arc<Applier>>,
+    /// Puts right what a crash left.
+    opening: Option<JoinHandle<Result<Arc<Applier>, AgentError>>>,
+    /// A job, until its end is told.
+    running: Option<JoinHandle<Option<Outcome>>>,
+    looking: Option<JoinHandle<Option<Applied>>>,
+    /// What was seen last, drift and health included.
+    seen: Option<Applied>,
+    repairs: Repairs,
+}
+
+impl Bundles {
+    /// Goes on where the host was cut off. A host that never had bundles has nothing of this.
+    pub fn open(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            applier: None,
+            opening: folder.exists().then(|| tokio::spawn(open(folder.to_owned()))),
+            running: None,
+            looking: None,
+            seen: None,
+            repairs: Repairs::default(),
+        }
+    }
+
+    /// Whether something is being put in place, or its end was not told yet.
+    pub fn is_busy(&self) -> bool {
+        self.opening.is_some() || self.running.as_ref().is_some_and(|running| !running.is_finished())
+    }
+
+    /// Takes note of what has ended since.
+    async fn settle(&mut self) {
+        if self.applier.is_none() && self.opening.is_none() && self.folder.exists() {
+            self.opening = Some(tokio::spawn(open(self.folder.clone())));
+        }
+        if let Some(opening) = &mut self.opening
+            && let Ok(opened) = timeout(LOOK, opening).await
+        {
+            self.opening = None;
+            match opened {
+                Ok(Ok(applier)) => self.applier = Some(applier),
+                Ok(Err(error)) => tracing::error!(%error, "the bundles of this host cannot be looked at"),
+                Err(error) => tracing::error!(%error, "the look at the bundles of this host failed"),
+            }
+        }
+        if let Some(running) = self.running.take_if(|running| running.is_finished())
+            && let Ok(Some(outcome)) = running.await
+            && matches!(outcome.result, ApplyResult::Applied | ApplyResult::Unchanged)
+        {
+            // All files were put, and all checks held.
+            self.seen = Some(Applied { generation: outcome.generation, ..Applied::default() });
+        }
+    }
+
+    /// Whether it is at a job, and what the host has; none while that cannot be told.
+    pub async fn observed(&mut self) -> (bool, Option<Applied>) {
+        self.settle().await;
+        // First: whoever is not busy any more has all of its work in what follows.
+        let busy = self.is_busy();
+        (busy, self.applied(busy).await.map(brief))
+    }
+
+    async fn applied(&mut self, busy: bool) -> Option<Applied> {
+        let Some(applier) = self.applier.clone() else {
+            // Without the folder there never were any; with it, nobody knows yet.
+            return (!busy && !self.folder.exists()).then(Applied::default);
+        };
+        let now = match blocking(move || applier.applied()).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look at the bundles");
+                return None;
+            }
+        };
+        if now.generation.is_empty() {
+            return Some(now);
+        }
+        if !busy {
+            self.look().await;
+        }
+        match self.seen.as_ref().filter(|seen| seen.generation == now.generation) {
+            Some(seen) => {
+                let (drift, unhealthy) = (seen.drift.clone(), seen.unhealthy.clone());
+                Some(Applied { drift, unhealthy, ..now })
+            }
+            None => busy.then_some(now),
+        }
+    }
+
+    /// Looks at drift and health; a look that takes long goes on beside the signs of life.
+    async fn look(&mut self) {
+        if self.looking.is_none()
+            && let Some(applier) = self.applier.clone()
+        {
+            self.looking = Some(tokio::spawn(async move {
+                let seen = blocking(move || applier.look()).await;
+                seen.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "cannot look at the bundles");
+                    None
+                })
+            }));
+        }
+        if let Some(looking) = &mut self.looking
+            && let Ok(seen) = timeout(LOOK, looking).await
+        {
+            self.looking = None;
+            self.seen = seen.ok().flatten().or(self.seen.take());
+        }
+    }
+
+    /// Goes to the generation that the appliance named, beside everything else. One that cannot be had is a job that failed.
+    pub async fn follow(&mut self, client: &Client, generation: String) {
+        if self.is_busy() {
+            return;
+        }
+        if self.applier.is_none() {
+            match open(self.folder.clone()).await {
+                Ok(applier) => self.applier = Some(applier),
+                Err(error) => tracing::error!(%error, "the bundles of this host cannot be looked after"),
+            }
+        }
+        self.running = Some(tokio::spawn(follow(client.clone(), self.applier.clone(), generation)));
+    }
+
+    /// Puts right what was changed by hand, where the bundles say so, beside everything else.
+    pub fn repair(&mut self, client: &Client, seen: &Applied) {
+        if self.is_busy() || !self.repairs.is_due(seen, Instant::now()) {
+            return;
+        }
+        let Some(applier) = self.applier.clone() else { return };
+        let run = Run::new(client.clone(), REPAIR, seen.generation.clone(), seen.bundles.clone());
+        self.running = Some(tokio::spawn(async move {
+            let asked = Arc::clone(&applier);
+            let policy = blocking(move || Ok(asked.generations()?.into_iter().next())).await;
+            if !policy.is_ok_and(|newest| newest.is_some_and(|(_, now)| now.drift == DriftPolicy::Repair)) {
+                return None;
+            }
+            tracing::info!("puts right what was changed by hand");
+            run.go(move |lines| applier.repair(lines).ok()).await
+        }));
+    }
+
+    /// Runs the drain hooks; when the host is given up for good, takes away all that bundles brought, after their leave hooks.
+    pub async fn drain(&mut self, leave: bool) {
+        if let Some(Ok(Ok(applier))) = wait(self.opening.take()).await {
+            self.applier = Some(applier);
+        }
+        // It ends by itself: its hooks and checks have limits.
+        wait(self.running.take()).await;
+        let Some(applier) = self.applier.clone() else { return };
+        let drained = blocking(move || {
+            if let Err(failure) = applier.drain_hooks(&mut Traced) {
+                tracing::warn!(%failure, "a drain hook failed; the order stands");
+            }
+            if leave {
+                let removed = applier.remove_all(&mut Traced)?;
+                for left in removed.left_over {
+                    tracing::warn!(left, "is still there");
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = drained.await {
+            tracing::warn!(%error, "the bundles could not give up their work");
+        }
+    }
+}
+
+async fn follow(client: Client, applier: Option<Arc<Applier>>, generation: String) -> Option<Outcome> {
+    let run = |names| Run::new(client.clone(), "apply", generation.clone(), names);
+    let (cause, names) = match (fetch(&client, &generation).await, applier) {
+        (Ok(desired), Some(applier)) => {
+            tracing::info!(generation, bundles = desired.bundles.len(), "puts bundles in place");
+            let (run, generation) = (run(desired.names()), generation.clone());
+            return run.go(move |lines| Some(applier.apply(&desired, &generation, lines))).await;
+        }
+        // The appliance wants something else by now, and says so with the next answer.
+        (Err(error @ AgentError::Refused { .. }), _) => {
+            tracing::warn!(%error, "cannot go to the generation that the appliance named");
+            return None;
+        }
+        (Ok(desired), None) => {
+            (format!("{FOLDER} cannot be used; the agent's log says why"), desired.names())
+        }
+        (Err(error), _) => (error.to_string(), Vec::new()),
+    };
+    let outcome = Outcome {
+        generation: generation.clone(),
+        result: ApplyResult::RolledBack,
+        reason: format!("the host was not touched: {cause}"),
+        bundle: None,
+        changes: Vec::new(),
+        elapsed_ms: 0,
+    };
+    run(names).go(move |_| Some(outcome)).await
+}
+
+/// A generation, after some tries: what comes may be too long, or break off.
+async fn fetch(client: &Client, generation: &str) -> Result<Desired, AgentError> {
+    let asked = serde_json::json!({ "generation": generation });
+    let mut tries = 1;
+    loop {
+        match client.ask_large("/agent/v2/desired", &asked).await {
+            Err(AgentError::Unreachable { .. }) if tries < FETCHES => tries += 1,
+            fetched => return fetched,
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn wait<T>(task: Option<JoinHandle<T>>) -> Option<Result<T, tokio::task::JoinError>> {
+    Some(task?.await)
+}
+
+/// Finishes or takes back what a crash left.
+async fn open(folder: PathBuf) -> Result<Arc<Applier>, AgentError> {
+    let applier = blocking(move || {
+        let applier = Applier::new(Path::new("/"), &folder)?;
+        if let Some(outcome) = applier.recover(&mut Traced)? {
+            tracing::warn!(reason = outcome.reason, "what a crash had left of a generation was put right");
+        }
+        Ok(applier)
+    });
+    Ok(Arc::new(applier.await?))
+}
+
+/// As much of it as a sign of life tells.
+fn brief(mut applied: Applied) -> Applied {
+    applied.drift.truncate(TOLD);
+    applied.unhealthy.truncate(TOLD);
+    applied.last = applied.last.map(run::brief);
+    applied
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> super::apply::Result<T> + Send + 'static,
+) -> Result<T, AgentError> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    let failed = |error: &dyn std::fmt::Display| AgentError::machine("look after its bundles", error);
+    worked.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apply::{Machine, Place};
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_stays_small_whatever_happened_to_the_host() {
+        let outcome = Outcome {
+            generation: "g".repeat(64),
+            result: ApplyResult::Broken,
+            reason: "ä\n".repeat(100_000),
+            bundle: None,
+            changes: vec!["file /etc/x".into(); 8192],
+            elapsed_ms: 1,
+        };
+        let applied = Applied {
+            last: Some(outcome),
+            drift: vec!["/etc/".repeat(50); 8192],
+            unhealthy: vec!["check".into(); 1024],
+            ..Applied::default()
+        };
+        let told = brief(applied);
+        assert!(serde_json::to_vec(&told).expect("JSON").len() < 64 << 10);
+        assert_eq!((told.drift.len(), told.unhealthy.len()), (TOLD, TOLD));
+        assert!(told.last.expect("it").reason.starts_with("ä\nä\n"), "its lines are kept");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_never_had_bundles_says_so_and_one_that_cannot_tell_says_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bundles = Bundles::open(&folder.path().join("none"));
+        assert_eq!(bundles.observed().await, (false, Some(Applied::default())));
+        std::fs::write(folder.path().join("file"), "").expect("write");
+        let mut bundles = Bundles::open(&folder.path().join("file"));
+        assert!(bundles.is_busy(), "it looks what a crash has left");
+        assert_eq!(bundles.observed().await, (false, None));
+    }
+
+    /// A host whose generation has a check that takes long from some time on.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slow_check_does_not_hold_a_sign_of_life_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (root, slow) = (folder.path().join("root"), folder.path().join("slow"));
+        std::fs::create_dir(&root).expect("a folder");
+        let machine = Machine { place: Place::outside(&root), packages: None, units: None };
+        let applier = Applier::with(&root, &folder.path().join("state"), machine).expect("an applier");
+        let script = format!("[ ! -e {0} ] || {{ sleep 8; [ ! -e {0} ]; }}", slow.display());
+        let desired: Desired = serde_json::from_value(serde_json::json!({ "bundles": [{
+            "bundle": "a@1",
+            "health": [{
+                "name": "slow", "probe": { "command": ["/bin/sh", "-c", script] },
+                "timeout_seconds": 60, "within_seconds": 60, "interval_seconds": 1,
+            }],
+        }]}))
+        .expect("a generation");
+        let applied = applier.apply(&desired, "g1", &mut Traced);
+        assert!(matches!(applied.result, ApplyResult::Applied | ApplyResult::Unchanged), "{applied:?}");
+        let mut bundles = Bundles::open(&folder.path().join("none"));
+        bundles.applier = Some(Arc::new(applier));
+        let (busy, seen) = bundles.observed().await;
+        let seen = seen.expect("what it has");
+        assert_eq!((busy, seen.generation.as_str(), seen.unhealthy.len()), (false, "g1", 0));
+
+        std::fs::write(&slow, "").expect("write");
+        let started = Instant::now();
+        assert_eq!(bundles.observed().await.1, Some(seen), "what was seen last");
+        assert!(started.elapsed() < LOOK * 2, "{:?}", started.elapsed());
+        while bundles.observed().await.1.is_some_and(|seen| seen.unhealthy.is_empty()) {
+            assert!(started.elapsed() < Duration::from_secs(60), "the look ends");
+        }
+        assert_eq!(bundles.observed().await.1.expect("it").unhealthy, ["a@1: slow"]);
+    }
+}

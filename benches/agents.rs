@@ -131,6 +131,7 @@ async fn beat(n: u32, agents: u32, client: Client, period: Duration) -> Vec<Dura
             message: String::new(),
             progress: None,
             drained: false,
+            busy: Some(false),
             image: None,
             disk: None,
             bundles: None,

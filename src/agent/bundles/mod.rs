@@ -1,8 +1,11 @@
 //! Bundles on an installed host: what it has, which generation it goes to, and what is put right. All of it happens beside the
-//! signs of life, which wait for nothing here: [`run`] tells of what is done, [`repairs`] says when one is tried again.
+//! signs of life, which wait for nothing here: [`follow`] gets a generation, [`run`] tells of what is done, [`repairs`] says when one is tried again.
 
+mod follow;
 mod repairs;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +18,8 @@ use super::AgentError;
 use super::apply::{Applier, Traced};
 use super::client::Client;
 use crate::appliance::REPAIR;
-use crate::bundle::desired::{Applied, ApplyResult, Desired, DriftPolicy, Outcome};
+use crate::bundle::desired::{Applied, ApplyResult, DriftPolicy, Outcome};
+use follow::follow;
 use repairs::Repairs;
 use run::Run;
 
@@ -23,8 +27,6 @@ use run::Run;
 pub const FOLDER: &str = "/var/lib/firstlight/bundles";
 /// How long a sign of life waits for a look at the host; one that takes longer is told with a later one.
 const LOOK: Duration = Duration::from_secs(3);
-/// Tries to get a generation.
-const FETCHES: u32 = 3;
 /// Most paths, or checks, that a sign of life tells.
 const TOLD: usize = 64;
 
@@ -199,48 +201,6 @@ impl Bundles {
     }
 }
 
-async fn follow(client: Client, applier: Option<Arc<Applier>>, generation: String) -> Option<Outcome> {
-    let run = |names| Run::new(client.clone(), "apply", generation.clone(), names);
-    let (cause, names) = match (fetch(&client, &generation).await, applier) {
-        (Ok(desired), Some(applier)) => {
-            tracing::info!(generation, bundles = desired.bundles.len(), "puts bundles in place");
-            let (run, generation) = (run(desired.names()), generation.clone());
-            return run.go(move |lines| Some(applier.apply(&desired, &generation, lines))).await;
-        }
-        // The appliance wants something else by now, and says so with the next answer.
-        (Err(error @ AgentError::Refused { .. }), _) => {
-            tracing::warn!(%error, "cannot go to the generation that the appliance named");
-            return None;
-        }
-        (Ok(desired), None) => {
-            (format!("{FOLDER} cannot be used; the agent's log says why"), desired.names())
-        }
-        (Err(error), _) => (error.to_string(), Vec::new()),
-    };
-    let outcome = Outcome {
-        generation: generation.clone(),
-        result: ApplyResult::RolledBack,
-        reason: format!("the host was not touched: {cause}"),
-        bundle: None,
-        changes: Vec::new(),
-        elapsed_ms: 0,
-    };
-    run(names).go(move |_| Some(outcome)).await
-}
-
-/// A generation, after some tries: what comes may be too long, or break off.
-async fn fetch(client: &Client, generation: &str) -> Result<Desired, AgentError> {
-    let asked = serde_json::json!({ "generation": generation });
-    let mut tries = 1;
-    loop {
-        match client.ask_large("/agent/v2/desired", &asked).await {
-            Err(AgentError::Unreachable { .. }) if tries < FETCHES => tries += 1,
-            fetched => return fetched,
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 async fn wait<T>(task: Option<JoinHandle<T>>) -> Option<Result<T, tokio::task::JoinError>> {
     Some(task?.await)
 }
@@ -271,78 +231,4 @@ async fn blocking<T: Send + 'static>(
     let worked = tokio::task::spawn_blocking(work).await;
     let failed = |error: &dyn std::fmt::Display| AgentError::machine("look after its bundles", error);
     worked.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::apply::{Machine, Place};
-    use super::*;
-
-    #[test]
-    fn a_sign_of_life_stays_small_whatever_happened_to_the_host() {
-        let outcome = Outcome {
-            generation: "g".repeat(64),
-            result: ApplyResult::Broken,
-            reason: "ä\n".repeat(100_000),
-            bundle: None,
-            changes: vec!["file /etc/x".into(); 8192],
-            elapsed_ms: 1,
-        };
-        let applied = Applied {
-            last: Some(outcome),
-            drift: vec!["/etc/".repeat(50); 8192],
-            unhealthy: vec!["check".into(); 1024],
-            ..Applied::default()
-        };
-        let told = brief(applied);
-        assert!(serde_json::to_vec(&told).expect("JSON").len() < 64 << 10);
-        assert_eq!((told.drift.len(), told.unhealthy.len()), (TOLD, TOLD));
-        assert!(told.last.expect("it").reason.starts_with("ä\nä\n"), "its lines are kept");
-    }
-
-    #[tokio::test]
-    async fn a_host_that_never_had_bundles_says_so_and_one_that_cannot_tell_says_nothing() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut bundles = Bundles::open(&folder.path().join("none"));
-        assert_eq!(bundles.observed().await, (false, Some(Applied::default())));
-        std::fs::write(folder.path().join("file"), "").expect("write");
-        let mut bundles = Bundles::open(&folder.path().join("file"));
-        assert!(bundles.is_busy(), "it looks what a crash has left");
-        assert_eq!(bundles.observed().await, (false, None));
-    }
-
-    /// A host whose generation has a check that takes long from some time on.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_slow_check_does_not_hold_a_sign_of_life_up() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (root, slow) = (folder.path().join("root"), folder.path().join("slow"));
-        std::fs::create_dir(&root).expect("a folder");
-        let machine = Machine { place: Place::outside(&root), packages: None, units: None };
-        let applier = Applier::with(&root, &folder.path().join("state"), machine).expect("an applier");
-        let script = format!("[ ! -e {0} ] || {{ sleep 8; [ ! -e {0} ]; }}", slow.display());
-        let desired: Desired = serde_json::from_value(serde_json::json!({ "bundles": [{
-            "bundle": "a@1",
-            "health": [{
-                "name": "slow", "probe": { "command": ["/bin/sh", "-c", script] },
-                "timeout_seconds": 60, "within_seconds": 60, "interval_seconds": 1,
-            }],
-        }]}))
-        .expect("a generation");
-        let applied = applier.apply(&desired, "g1", &mut Traced);
-        assert!(matches!(applied.result, ApplyResult::Applied | ApplyResult::Unchanged), "{applied:?}");
-        let mut bundles = Bundles::open(&folder.path().join("none"));
-        bundles.applier = Some(Arc::new(applier));
-        let (busy, seen) = bundles.observed().await;
-        let seen = seen.expect("what it has");
-        assert_eq!((busy, seen.generation.as_str(), seen.unhealthy.len()), (false, "g1", 0));
-
-        std::fs::write(&slow, "").expect("write");
-        let started = Instant::now();
-        assert_eq!(bundles.observed().await.1, Some(seen), "what was seen last");
-        assert!(started.elapsed() < LOOK * 2, "{:?}", started.elapsed());
-        while bundles.observed().await.1.is_some_and(|seen| seen.unhealthy.is_empty()) {
-            assert!(started.elapsed() < Duration::from_secs(60), "the look ends");
-        }
-        assert_eq!(bundles.observed().await.1.expect("it").unhealthy, ["a@1: slow"]);
-    }
 }

@@ -228,9 +228,9 @@ fn playbooks_count_among_what_a_node_gets() {
         let mut files: Vec<(&str, &str)> =
             names.iter().map(|name| (name.as_str(), "- hosts: all\n")).collect();
         files.extend(fillers.iter().map(|name| (name.as_str(), filler.as_str())));
-        let plays: String =
+        let plays: Vec<String> =
             names.iter().map(|name| format!("[[ansible]]\nplaybook = \"{name}\"\n")).collect();
-        let one = bundle(&format!("{HEAD}{plays}"), &files);
+        let one = bundle(&format!("{HEAD}{}", plays.concat()), &files);
         let rendered = render(&[one], &Merged::default(), &about(), Secrets::Masked);
         match rendered {
             Ok(rendered) => {

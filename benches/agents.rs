@@ -132,6 +132,7 @@ async fn beat(n: u32, agents: u32, client: Client, period: Duration) -> Vec<Dura
             progress: None,
             drained: false,
             left: false,
+            busy: Some(false),
             image: None,
             disk: None,
             bundles: None,

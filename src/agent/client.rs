@@ -21,10 +21,17 @@ use crate::http::api::ErrorBody;
 use crate::model::{Sha256Digest, Timestamp};
 use crate::trust::client::{Credentials, config, server_name};
 
-/// Longest that one request takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Longest answer, bytes.
-const ANSWER_BYTES: usize = 4 << 20;
+/// What one answer usually costs at most.
+const USUAL: Limits = Limits { patience: Duration::from_secs(20), bytes: 4 << 20 };
+/// The same for a generation: 16 MiB of files, as base64, and what stands around them.
+const LARGE: Limits = Limits { patience: Duration::from_secs(300), bytes: 32 << 20 };
+
+/// What an answer may cost.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    patience: Duration,
+    bytes: usize,
+}
 
 /// A way to one appliance.
 #[derive(Clone)]
@@ -82,9 +89,26 @@ impl Client {
     /// # Errors
     /// When the appliance cannot be reached, or refuses.
     pub async fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, AgentError> {
-        let answer = self.send(path, body).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|error| self.unreachable(format!("its answer makes no sense: {error}")))
+        self.read(&self.send(path, body, USUAL).await?)
+    }
+
+    /// Asks for an answer that may be large.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached, or refuses.
+    pub async fn ask_large<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, AgentError> {
+        self.read(&self.send(path, body, LARGE).await?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, AgentError> {
+        // The reader's own words may quote a secret.
+        serde_json::from_slice(answer).map_err(|error| {
+            self.unreachable(format!("its answer makes no sense in column {}", error.column()))
+        })
     }
 
     /// Tells something that needs no answer.
@@ -92,16 +116,16 @@ impl Client {
     /// # Errors
     /// When the appliance cannot be reached, or refuses.
     pub async fn tell(&self, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
-        self.send(path, body).await.map(|_| ())
+        self.send(path, body, USUAL).await.map(|_| ())
     }
 
     fn unreachable(&self, cause: impl std::fmt::Display) -> AgentError {
         AgentError::Unreachable { server: self.address.clone(), cause: cause.to_string() }
     }
 
-    async fn send(&self, path: &str, body: &impl Serialize) -> Result<Bytes, AgentError> {
+    async fn send(&self, path: &str, body: &impl Serialize, limits: Limits) -> Result<Bytes, AgentError> {
         let body = serde_json::to_vec(body).map_err(|error| AgentError::machine("write a request", error))?;
-        match tokio::time::timeout(PATIENCE, self.exchange(path, body)).await {
+        match tokio::time::timeout(limits.patience, self.exchange(path, body, limits.bytes)).await {
             Ok(answer) => answer,
             Err(_) => Err(self.unreachable("no answer in time")),
         }
@@ -117,7 +141,7 @@ impl Client {
         socket.connect(to).await
     }
 
-    async fn exchange(&self, path: &str, body: Vec<u8>) -> Result<Bytes, AgentError> {
+    async fn exchange(&self, path: &str, body: Vec<u8>, most: usize) -> Result<Bytes, AgentError> {
         let failed = |error: &dyn std::fmt::Display| self.unreachable(error);
         let stream = self.connect().await.map_err(|error| failed(&error))?;
         // A matter of speed only.
@@ -139,7 +163,7 @@ impl Client {
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| failed(&error))?;
         let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        let body = Limited::new(response.into_body(), most).collect().await;
         connection.abort();
         let body = body.map_err(|error| failed(&error))?.to_bytes();
         if status.is_success() {

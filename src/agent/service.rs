@@ -35,7 +35,7 @@ const COMING_UP: Duration = Duration::from_secs(3);
 /// When there are no credentials, or the appliance knows this host no more.
 pub async fn run(folder: &Path) -> Result<(), AgentError> {
     let (settings, credentials) = credentials::read(folder)?;
-    let bundles = Bundles::open(Path::new(bundles::FOLDER)).await;
+    let bundles = Bundles::open(Path::new(bundles::FOLDER));
     let members = Members::watch();
     let given_up = GivenUp::default();
     let mut service = Service { folder, settings, credentials, bundles, members, server: 0, given_up };
@@ -111,11 +111,11 @@ impl Service<'_> {
     async fn beat(&mut self) -> Result<Duration, AgentError> {
         let up = is_up().await;
         let client = self.client()?;
-        let applied = self.bundles.observed().await;
+        let (busy, applied) = self.bundles.observed().await;
         if let Some(applied) = &applied {
-            self.bundles.repair(applied).await;
+            self.bundles.repair(&client, applied);
         }
-        let sign = self.sign_of_life(up, applied).await;
+        let sign = self.sign_of_life(up, busy, applied).await;
         let orders: Orders = client.ask("/agent/v2/check-in", &sign).await?;
         self.members.evict(orders.evict);
         if orders.renew {
@@ -146,10 +146,8 @@ impl Service<'_> {
             }
             Instruction::Continue => {
                 self.given_up = GivenUp::default();
-                if let Some(generation) = orders.generation
-                    && let Err(error) = self.bundles.follow(&client, generation).await
-                {
-                    tracing::warn!(%error, "cannot go to the generation that the appliance named");
+                if let Some(generation) = orders.generation {
+                    self.bundles.follow(&client, generation).await;
                 }
             }
             other => tracing::info!(?other, "nothing that an installed host can do"),
@@ -158,7 +156,7 @@ impl Service<'_> {
         Ok(if up && !self.bundles.is_busy() { pause } else { COMING_UP.min(pause) })
     }
 
-    async fn sign_of_life(&mut self, up: bool, bundles: Option<Applied>) -> CheckIn {
+    async fn sign_of_life(&mut self, up: bool, busy: bool, bundles: Option<Applied>) -> CheckIn {
         CheckIn {
             place: Place::Host,
             boot_id: machine::boot_id(),
@@ -168,6 +166,7 @@ impl Service<'_> {
             progress: None,
             drained: self.given_up.drained,
             left: self.given_up.left,
+            busy: Some(busy),
             image: self.settings.image.clone(),
             disk: None,
             bundles,

@@ -245,6 +245,8 @@ fn sign_of_life(doing: &Doing) -> CheckIn {
         progress: doing.progress,
         drained: false,
         left: false,
+        // What the host was at before it came here has ended.
+        busy: Some(false),
         image: None,
         disk: doing.disk.clone(),
         bundles: None,

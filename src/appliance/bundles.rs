@@ -15,7 +15,8 @@ use crate::model::{
     self, Artifact, BundleRef, Change, EventKind, GroupName, Node, NodeName, Selector, Sha256Digest,
 };
 
-use super::fleet::{Standing, change_of};
+use super::fleet::Standing;
+use super::jobs;
 use super::pins::{no_bundle, users};
 use super::views::NodeView;
 use super::wanted::merged;
@@ -291,14 +292,8 @@ impl Appliance {
     /// # Errors
     /// When the node is not known.
     pub async fn retry_bundles(&self, selector: Selector, actor: Actor) -> Result<NodeView, AppError> {
-        let change = {
-            let world = self.view();
-            let node = selector.find(&world)?;
-            change_of(&world.bundles_of(node).iter().map(ToString::to_string).collect::<Vec<_>>())
-        };
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner).insert(change, now().0);
-        self.wake.notify_one();
         self.change(selector, move |tx, node, at| {
+            jobs::forgive(tx, node, at);
             let order = "try its bundles again".to_owned();
             tx.append(at, Some(node), Some(&actor.0), EventKind::Ordered { order });
             Ok(())

@@ -16,7 +16,8 @@ use crate::model::{Change, EventKind, Node, NodeId, State, Timestamp, World};
 
 use super::agent::{Caller, CheckIn, Eviction};
 use super::bundles::told;
-use super::guard::{LastJobs, last_jobs, refresh};
+use super::guard::refresh;
+use super::jobs;
 use super::presence::Heard;
 use super::views::address_of;
 use super::{AppError, Appliance, now};
@@ -149,7 +150,7 @@ impl Appliance {
         let mut plans = self.planned_all(&world);
         let mut clusters: Vec<Cluster> = world.clusters().cloned().collect();
         let changes = clusters.iter_mut().filter_map(|cluster| develop(cluster, &plans)).collect();
-        let retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let retries = jobs::retries(&world);
         let limits = Limits::default();
         let fleet = Fleet { clusters: &clusters, nodes: &plans.views, retries: &retries, limits };
         for Turn { node, decision } in turns(&fleet, now().0) {
@@ -171,12 +172,11 @@ impl Appliance {
     /// What each node should have, rendered anew where something that it depends on has changed.
     fn planned_all(&self, world: &World) -> Plans {
         let mut plans = Plans::default();
-        let jobs = last_jobs(world);
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = Memo::new();
         for node in world.nodes() {
             let touched = !world.bundles_of(node).is_empty()
-                || node.observed.bundles.is_some()
+                || node.observed.bundles.as_ref().is_some_and(|applied| !applied.generation.is_empty())
                 || world.cluster_of(node.id).is_some();
             if !touched {
                 continue;
@@ -187,8 +187,7 @@ impl Appliance {
                 _ => self.planned(world, node),
             };
             kept.insert(node.id, (key, plan.clone()));
-            let jobs = jobs.get(&node.id).copied().unwrap_or_default();
-            plans.views.insert(node.id.0, self.node_seen(world, node, &plan, jobs));
+            plans.views.insert(node.id.0, self.node_seen(world, node, &plan));
             plans.nodes.insert(node.id, plan);
         }
         *memo = kept;
@@ -209,7 +208,7 @@ impl Appliance {
     }
 
     /// A node as clusters see it.
-    fn node_seen(&self, world: &World, node: &Node, plan: &Plan, jobs: LastJobs<'_>) -> NodeView {
+    fn node_seen(&self, world: &World, node: &Node, plan: &Plan) -> NodeView {
         let heard = self.presence.of(node.id);
         let last_seen = heard.map_or(0, |heard| heard.at.0);
         let silence = now().0.saturating_sub(last_seen);
@@ -224,7 +223,7 @@ impl Appliance {
             offers: plan.services.iter().map(offer).collect(),
             ..NodeView::default()
         };
-        refresh(&mut view, node, jobs, self.told.just(node.id, now().0));
+        refresh(&mut view, world, node, self.told.just(node.id, now().0));
         view
     }
 
@@ -250,6 +249,13 @@ impl Appliance {
                 decision: Some(Decision::Wait("was not looked at yet".into())),
             },
         }
+    }
+
+    /// The bundles of the generation that a node is to go to; none when that is another one.
+    pub(super) fn planned_bundles(&self, node: NodeId, generation: &str) -> Vec<String> {
+        let plans = self.plans.load();
+        let plan = plans.nodes.get(&node).filter(|plan| plan.generation == generation);
+        plan.map_or_else(Vec::new, |plan| plan.change.split_whitespace().map(str::to_owned).collect())
     }
 
     /// The generation that a node is to go to now. It is asked within the state's own order: what was ordered in the meantime
@@ -345,6 +351,7 @@ impl Appliance {
     }
 }
 
+/// Enough of a reason for a sentence; all of it is shown with the job.
 /// Whether a node that says it is ready still waits for its first bundles.
 pub(super) fn awaits_bundles(world: &World, node: &Node, check_in: &CheckIn) -> bool {
     let has = check_in.bundles.as_ref().is_some_and(|applied| !applied.generation.is_empty());

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cluster::{
     Cluster, Disruption, MemberState, NodeView, Nodes, Tried, control_may_go, may_take_down,
 };
-use crate::model::{Job, Node, NodeId, State, World};
+use crate::model::{Node, NodeId, State, World};
 
 use super::fleet::{Plans, change_of};
+use super::jobs::{self, Last};
 use super::{AppError, Appliance};
 
 /// A node that was told to go to a generation is at it for so long, milliseconds, until a job of its own says so.
@@ -34,34 +35,14 @@ impl Told {
     }
 }
 
-/// The last jobs of a node.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LastJobs<'w> {
-    /// The one that runs.
-    running: Option<&'w Job>,
-    /// The last one that put a generation in place, or tried.
-    applied: Option<&'w Job>,
-    /// When the newest began.
-    began: u64,
-}
-
-/// The last jobs of every node that had any.
-pub fn last_jobs(world: &World) -> HashMap<NodeId, LastJobs<'_>> {
-    let mut all: HashMap<NodeId, LastJobs<'_>> = HashMap::new();
-    for job in world.jobs() {
-        let last = all.entry(job.node).or_default();
-        last.began = last.began.max(job.started.0);
-        if job.ended.is_none() {
-            last.running = Some(job);
-        } else if job.kind == "apply" {
-            last.applied = Some(job);
-        }
-    }
-    all
-}
+/// Characters of a reason within a sentence.
+const SHORT: usize = 512;
 
 /// Brings a node, as clusters see it, up to date with the state. `told`: when it was told to go to another generation.
-pub fn refresh(view: &mut NodeView, node: &Node, jobs: LastJobs<'_>, told: Option<u64>) {
+pub fn refresh(view: &mut NodeView, world: &World, node: &Node, told: Option<u64>) {
+    // What a retired node failed at stops nobody.
+    let last = if node.state == State::Retired { Last::default() } else { jobs::last(world, node.id) };
+    let began = world.jobs_of(node.id).next_back().map_or(0, |job| job.started.0);
     let applied = node.observed.bundles.as_ref();
     let busy = matches!(node.state, State::Draining | State::Reloading | State::Retiring);
     view.name = node.name.to_string();
@@ -70,17 +51,24 @@ pub fn refresh(view: &mut NodeView, node: &Node, jobs: LastJobs<'_>, told: Optio
     view.ready_since = node.observed.ready_at.unwrap_or(node.state_since).0;
     view.healthy = applied.is_none_or(|applied| applied.unhealthy.is_empty());
     view.busy = busy.then(|| node.state.name().to_owned());
-    let running = jobs.running.map(|job| job.started.0);
-    view.applying_since = running.or(told.filter(|told| jobs.began < *told));
+    let running = last.running.map(|job| job.started.0);
+    view.applying_since = running.or(told.filter(|told| began < *told));
     view.current = applied.map(|applied| applied.generation.clone()).unwrap_or_default();
     view.current_change = applied.map(|applied| change_of(&applied.bundles)).unwrap_or_default();
-    view.last = jobs.applied.map(|job| Tried {
+    view.last = last.ended.map(|job| Tried {
         generation: job.subject.clone(),
         change: change_of(&job.bundles),
-        failed: matches!(job.result.as_str(), "rolled-back" | "broken" | "lost"),
-        reason: format!("{}: {}", job.result, job.reason),
+        failed: last.failed(),
+        reason: format!("{}: {}", job.result, short(&job.reason_line())),
         at: job.ended.unwrap_or(job.started).0,
     });
+}
+
+fn short(reason: &str) -> String {
+    match reason.char_indices().nth(SHORT) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+        None => reason.to_owned(),
+    }
 }
 
 /// What a transaction needs to ask the guard.
@@ -99,12 +87,10 @@ impl Appliance {
 impl Guard {
     /// The members of a cluster as they are now.
     pub fn members(&self, world: &World, cluster: &Cluster, now: u64) -> Nodes {
-        let jobs = last_jobs(world);
         let seen = |member: &crate::cluster::Member| {
             let node = world.node(NodeId(member.node))?;
             let mut view = self.plans.views.get(&member.node)?.clone();
-            let jobs = jobs.get(&node.id).copied().unwrap_or_default();
-            refresh(&mut view, node, jobs, self.told.just(node.id, now));
+            refresh(&mut view, world, node, self.told.just(node.id, now));
             Some((member.node, view))
         };
         cluster.members.iter().filter_map(seen).collect()

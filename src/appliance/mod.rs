@@ -39,7 +39,7 @@ pub mod views;
 mod wanted;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,6 +61,7 @@ use crate::trust::Authority;
 
 pub use agent::{
     Caller, CheckIn, Enrol, EnrolStep, Evicted, Eviction, HEARTBEAT_SECONDS, Hello, InstallReport, Orders,
+    REASON,
 };
 pub use boot::{Next, Report};
 pub use bundles::{BundleShown, BundleView, NodeBundles, PushBundle, PushedBundle, VariableView};
@@ -68,7 +69,7 @@ pub use clusters::{ClusterView, InitCluster, JoinCluster, MemberView, ServiceVie
 pub use error::{AppError, Kind};
 pub use images::{ArtifactRef, ImportedBuild, ManifestBuild, ManifestContent};
 pub use invitations::{HostEnrol, Invite, Invited};
-pub use jobs::{JobLog, JobReport};
+pub use jobs::{APPLY, JobLog, JobReport, REMOVE, REPAIR};
 pub use leaving::LeaveCluster;
 pub use nodes::{NodeChange, node_fields};
 pub use orders::BootOnce;
@@ -119,8 +120,8 @@ pub struct Appliance {
     memo: Mutex<fleet::Memo>,
     /// Who was told to go to another generation just now.
     told: Arc<guard::Told>,
-    /// When an operator said that a change may be tried again.
-    retries: Mutex<BTreeMap<String, u64>>,
+    /// The output of jobs.
+    logs: Arc<jobs::Logs>,
     /// Has the fleet looked at anew.
     wake: Notify,
     /// Our addresses, each with its network.
@@ -149,6 +150,7 @@ impl Appliance {
         uuid.copy_from_slice(&authority.fingerprint().0[..16]);
         Self {
             duid: Duid::of_uuid(uuid),
+            logs: Arc::new(jobs::Logs::new(config.state_dir.join("jobs"))),
             config,
             firmware,
             blobs,
@@ -166,7 +168,6 @@ impl Appliance {
             plans: ArcSwap::default(),
             memo: Mutex::default(),
             told: Arc::default(),
-            retries: Mutex::default(),
             wake: Notify::new(),
             addresses: OnceLock::new(),
             addresses6: OnceLock::new(),

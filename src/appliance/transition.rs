@@ -6,6 +6,7 @@ use crate::store::Tx;
 
 use super::AppError;
 use super::agent::identity::identity_at_approval;
+use super::jobs::end_running;
 
 /// Gives `node` the signal. The caller puts the node; leases and the event are put here.
 pub fn transition(
@@ -56,6 +57,11 @@ pub fn transition(
         after_ms: u64::try_from(at.since(node.state_since).as_millis()).unwrap_or(u64::MAX),
         reason: next.reason().map(str::to_owned),
     };
+    if next == State::Retired {
+        // Nobody speaks for it any more.
+        node.observed.bundles = None;
+        end_running(tx, node, "the node was retired in the middle of it", at);
+    }
     node.state = next;
     node.state_since = at;
     tx.append(at, Some(node), actor, kind);

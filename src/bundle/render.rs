@@ -296,9 +296,7 @@ impl One<'_> {
         };
         let Some(left) = self.left.checked_sub(content.len()) else {
             let (bundle, place) = (self.bundle.reference(), source.to_owned());
-            let cause = format!(
-                "with it, the node's files have more than {OUTPUT} bytes; programs belong into a package"
-            );
+            let cause = too_much();
             self.errors.push(RenderError { bundle, place, cause });
             return None;
         };
@@ -373,11 +371,20 @@ impl One<'_> {
             let inside =
                 |path: &str| path.strip_prefix(folder.as_str())?.strip_prefix('/').map(str::to_owned);
             let sources = self.bundle.sources.iter();
-            let files =
-                sources.filter_map(|(path, bytes)| Some((inside(path)?, STANDARD.encode(bytes)))).collect();
+            let files: Vec<_> = sources.filter_map(|(path, bytes)| Some((inside(path)?, bytes))).collect();
             let plain =
                 variables.values.iter().filter(|(_, (kind, _))| one.variables && *kind != Kind::Secret);
-            let variables = plain.map(|(name, (_, value))| (name.clone(), value.clone())).collect();
+            let variables: serde_json::Map<_, _> =
+                plain.map(|(name, (_, value))| (name.clone(), value.clone())).collect();
+            let length = files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+            // All of it can be written as JSON.
+            let length = length.saturating_add(serde_json::to_vec(&variables).map_or(0, |text| text.len()));
+            let Some(left) = self.left.checked_sub(length) else {
+                self.wrong(one.line, too_much());
+                continue;
+            };
+            self.left = left;
+            let files = files.into_iter().map(|(path, bytes)| (path, STANDARD.encode(bytes))).collect();
             playbooks.push(Playbook { playbook: playbook.clone(), files, variables });
         }
         playbooks
@@ -402,6 +409,10 @@ impl One<'_> {
         }
         offers
     }
+}
+
+fn too_much() -> String {
+    format!("with it, the node's files have more than {OUTPUT} bytes; programs belong into a package")
 }
 
 /// What two bundles both write.

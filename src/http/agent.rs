@@ -23,6 +23,10 @@ use super::plane::bearer;
 
 /// Longest inventory, bytes: a large server has a few hundred PCI functions of a hundred bytes each.
 const INVENTORY_BYTES: usize = 1 << 20;
+/// Longest sign of life of a node that was let in, bytes: serf's list of some thousand members is in it.
+const SIGN_BYTES: usize = 2 << 20;
+/// Longest report of a job, bytes: an agent sends 256 KiB of output at once.
+const REPORT_BYTES: usize = 1 << 20;
 /// Longest of everything else, bytes.
 const BODY_BYTES: usize = 64 << 10;
 
@@ -113,7 +117,8 @@ async fn check_in(
     Speaker(caller): Speaker,
     body: Body,
 ) -> Result<Json<Orders>, AppError> {
-    let check_in: CheckIn = json_of(body, BODY_BYTES).await?;
+    let most = if caller.is_certified() { SIGN_BYTES } else { BODY_BYTES };
+    let check_in: CheckIn = json_of(body, most).await?;
     Ok(Json(appliance.check_in(caller, check_in).await?))
 }
 
@@ -158,6 +163,6 @@ async fn job(
     Speaker(caller): Speaker,
     body: Body,
 ) -> Result<Json<serde_json::Value>, AppError> {
-    let report: JobReport = json_of(body, INVENTORY_BYTES).await?;
+    let report: JobReport = json_of(body, REPORT_BYTES).await?;
     Ok(Json(serde_json::json!({ "job": appliance.job_report(caller, report).await? })))
 }

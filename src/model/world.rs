@@ -109,6 +109,7 @@ pub struct World {
     bundles: OrdMap<BundleRef, Arc<Bundle>>,
     variables: OrdMap<Scope, Arc<Variables>>,
     jobs: OrdMap<u64, Arc<Job>>,
+    jobs_by_node: OrdSet<(NodeId, u64)>,
     clusters: OrdMap<String, Arc<Cluster>>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
     leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
@@ -256,6 +257,16 @@ impl World {
         self.jobs.values().map(Arc::as_ref)
     }
 
+    /// How many jobs are kept.
+    pub fn count_jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The jobs of a node, oldest first.
+    pub fn jobs_of(&self, node: NodeId) -> impl DoubleEndedIterator<Item = &Job> {
+        self.jobs_by_node.range((node, 0)..=(node, u64::MAX)).filter_map(|(_, id)| self.job(*id))
+    }
+
     /// Who holds this address.
     pub fn lease(&self, ip: Ipv4Addr) -> Option<&Lease> {
         self.leases.get(&ip).map(Arc::as_ref)
@@ -390,10 +401,13 @@ impl World {
                 self.clusters.remove(name);
             }
             Change::PutJob(job) => {
+                self.jobs_by_node.insert((job.node, job.id));
                 self.jobs.insert(job.id, Arc::new(job.clone()));
             }
             Change::DeleteJob(id) => {
-                self.jobs.remove(id);
+                if let Some(job) = self.jobs.remove(id) {
+                    self.jobs_by_node.remove(&(job.node, *id));
+                }
             }
             Change::PutLease(lease) => {
                 self.unindex_lease(lease.ip);

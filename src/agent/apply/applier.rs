@@ -90,18 +90,28 @@ impl Applier {
         self.attempt(desired, digest, Purpose::Apply, log)
     }
 
+    /// What the host has now, and how the last attempt went; drift and health are not looked at.
+    pub fn applied(&self) -> Result<Applied> {
+        generation(&self.host).map(|(_, applied)| applied)
+    }
+
     /// What the host has now. While something is being applied, drift and health are not looked at.
     pub fn observed(&self) -> Result<Applied> {
+        self.look()?.map_or_else(|| self.applied(), Ok)
+    }
+
+    /// What the host has now, drift and health included: takes as long as its checks do. None while something is being applied.
+    pub fn look(&self) -> Result<Option<Applied>> {
         let (current, mut applied) = generation(&self.host)?;
         let busy = match self.busy.try_lock() {
             Ok(busy) => busy,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(applied),
+            Err(TryLockError::WouldBlock) => return Ok(None),
         };
         applied.drift = drift(&self.host, &current, &self.seen);
         drop(busy);
         applied.unhealthy = unhealthy(&self.host, &current);
-        Ok(applied)
+        Ok(Some(applied))
     }
 
     /// Puts right what was changed by hand, and restarts what depends on it.

@@ -7,12 +7,13 @@ use crate::model::{Change, EventKind, Installed, Node, NodeName, Order, Signal, 
 use crate::store::Tx;
 
 use super::super::fleet::awaits_bundles;
+use super::super::jobs;
 use super::super::leaving;
 use super::super::presence::Heard;
 use super::super::transition::transition;
 use super::super::views::address_of;
 use super::super::{AppError, Appliance, now};
-use super::{Caller, CheckIn, HEARTBEAT_SECONDS, InstallReport, Orders, text};
+use super::{Caller, CheckIn, HEARTBEAT_SECONDS, InstallReport, Orders, reason, text};
 
 /// Seconds between two questions of an agent in the ramdisk, in front of which somebody may stand.
 const RAMDISK_SECONDS: u32 = 2;
@@ -20,6 +21,8 @@ const RAMDISK_SECONDS: u32 = 2;
 const PENDING_SECONDS: u32 = 3;
 /// A certificate is renewed when less than this is left of it: a third of its life.
 const RENEW_WITHIN_MS: u64 = 30 * 86_400_000;
+/// Paths and checks that are kept of what a node tells.
+const SHOWN: usize = 64;
 /// Why an order is not carried out, where the firmware starts the disk.
 const STRAYED: &str = "it restarted from its disk instead of the network, so the order was not carried out: \
     put the network first in its firmware's boot order and restart it";
@@ -56,7 +59,8 @@ impl Appliance {
             let signal = signal(node, &check_in);
             let mut observed = node.clone();
             observe(&mut observed, &check_in, at);
-            (signal, observed != *node)
+            let cut_off = jobs::cut_off(&world, node.id, &check_in, at).is_some();
+            (signal, observed != *node || cut_off)
         };
         let leaves = {
             let world = self.view();
@@ -92,6 +96,9 @@ impl Appliance {
                     let before = node.clone();
                     observe(&mut node, &check_in, at);
                     tell_differences(tx, &before, &node, at);
+                    if let Some((job, end)) = jobs::cut_off(tx.world(), node.id, &check_in, at) {
+                        jobs::end(tx, &node, job, end, at);
+                    }
                     let retired = retiring && node.state == State::Retired;
                     if retired {
                         (node.installed, node.installing_on) = (None, None);
@@ -184,6 +191,8 @@ impl Appliance {
                     EventKind::Installed { image: image.clone(), disk: disk.clone(), bytes, elapsed_ms };
                 tx.append(at, Some(&node), None, kind);
                 node.installed = Some(Installed { image, disk, at });
+                // The disk was written anew: nothing of bundles is on it.
+                node.observed.bundles = None;
                 node.installing_on = None;
                 node.order = node.order.filter(|order| *order != Order::Install);
                 node.next_boot = None;
@@ -211,6 +220,7 @@ impl Appliance {
                 }
                 node.order = None;
                 (node.installed, node.installing_on) = (None, None);
+                node.observed.bundles = None;
                 transition(tx, &mut node, &Signal::Wiped, at, None)?;
                 let id = node.id;
                 tx.put(Change::PutNode(node));
@@ -251,15 +261,17 @@ fn cut(check_in: CheckIn) -> CheckIn {
 
 /// What a node says of its bundles, kept short.
 fn bounded(mut applied: Applied) -> Applied {
-    for list in [&mut applied.bundles, &mut applied.drift, &mut applied.unhealthy] {
-        list.truncate(64);
+    let lists =
+        [(&mut applied.bundles, jobs::BUNDLES), (&mut applied.drift, SHOWN), (&mut applied.unhealthy, SHOWN)];
+    for (list, most) in lists {
+        list.truncate(most);
         for one in list.iter_mut() {
             *one = text(one);
         }
     }
     applied.generation = text(&applied.generation);
     if let Some(last) = &mut applied.last {
-        (last.generation, last.reason) = (text(&last.generation), text(&last.reason));
+        (last.generation, last.reason) = (text(&last.generation), reason(&last.reason));
         last.bundle = last.bundle.as_deref().map(text);
         last.changes.clear();
     }
@@ -471,6 +483,7 @@ mod tests {
                 progress: None,
                 drained,
                 left: false,
+                busy: None,
                 image: None,
                 disk: None,
                 bundles: None,

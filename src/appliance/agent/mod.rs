@@ -31,6 +31,8 @@ pub(super) use enrolment::certify;
 pub const HEARTBEAT_SECONDS: u32 = 30;
 /// Longest text that is kept, in characters.
 const TEXT: usize = 256;
+/// Longest reason that is kept, in characters.
+pub const REASON: usize = 4096;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,8 @@ impl Caller {
         }
     }
 
-    pub(super) fn is_certified(&self) -> bool {
+    /// Whether it is a node that was let in.
+    pub fn is_certified(&self) -> bool {
         matches!(self, Self::Certificate { .. })
     }
 }
@@ -140,6 +143,9 @@ pub struct CheckIn {
     /// Whether its bundles took their leave, so that nobody counts on it any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
+    /// Whether it is at a job, or has not told yet how that ended.
+    #[serde(default)]
+    pub busy: Option<bool>,
     /// The image that is on its disk.
     #[serde(default)]
     pub image: Option<ImageRef>,
@@ -221,4 +227,11 @@ pub struct InstallReport {
 /// Keeps what a node says short, and printable on a terminal.
 pub(super) fn text(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(TEXT).collect()
+}
+
+/// The same for a reason, whose lines are kept.
+pub(super) fn reason(text: &str) -> String {
+    let kept = text.chars().map(|c| if c == '\t' { ' ' } else { c });
+    let kept: String = kept.filter(|c| *c == '\n' || !c.is_control()).take(REASON).collect();
+    kept.trim_end().to_owned()
 }

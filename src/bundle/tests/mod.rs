@@ -220,6 +220,33 @@ fn templates_see_the_node_and_secrets_are_marked() {
 }
 
 #[test]
+fn playbooks_count_among_what_a_node_gets() {
+    let filler = "x".repeat(900 << 10);
+    for (plays, fits) in [(2, true), (3, false)] {
+        let names: Vec<String> = (0..plays).map(|play| format!("play/{play}.yml")).collect();
+        let fillers: Vec<String> = (0..7).map(|at| format!("play/fill{at}")).collect();
+        let mut files: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), "- hosts: all\n")).collect();
+        files.extend(fillers.iter().map(|name| (name.as_str(), filler.as_str())));
+        let plays: Vec<String> =
+            names.iter().map(|name| format!("[[ansible]]\nplaybook = \"{name}\"\n")).collect();
+        let one = bundle(&format!("{HEAD}{}", plays.concat()), &files);
+        let rendered = render(&[one], &Merged::default(), &about(), Secrets::Masked);
+        match rendered {
+            Ok(rendered) => {
+                let desired = Desired { bundles: rendered.bundles, ..Desired::default() };
+                let length = serde_json::to_vec(&desired).expect("JSON").len();
+                assert!(fits && length < 32 << 20, "{length} bytes are what an agent takes");
+            }
+            Err(errors) => {
+                let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                assert!(!fits && told.concat().contains("bundle.toml, line 7: with it"), "{told:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_rendered_says_where() {
     let file = |name: &str, needs: &str, path: &str, template: &str| {
         let text = format!(

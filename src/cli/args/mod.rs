@@ -142,7 +142,8 @@ pub enum Agent {
     /// Join an appliance with a token of `firstlight node invite`
     Enrol {
         /// Where the appliance listens for agents, https://ADDRESS:PORT; the first that answers is used
-        #[arg(long = "server", id = "agent_server", required = true, value_name = "URL")]
+        // In place of the global option of this name, so of the same id.
+        #[arg(long = "server", id = "server", required = true, value_name = "URL")]
         servers: Vec<String>,
         /// The token; - reads it from standard input
         #[arg(long, value_name = "TOKEN")]

@@ -15,8 +15,11 @@ use crate::appliance::{
 use crate::bundle::desired::Desired;
 use crate::model::{Selector, Variables};
 
-use super::super::answer::json;
+use super::super::answer::{json, json_of};
 use super::{Admin, Api, removed};
+
+/// Longest archive in its request, bytes: 8 MiB of files, the headers of the archive, and all of it as base64.
+const PUSH_BYTES: usize = 16 << 20;
 
 pub fn routes() -> Router<Api> {
     Router::new()
@@ -41,7 +44,7 @@ async fn push(
     Admin(actor): Admin,
     body: Body,
 ) -> Result<(StatusCode, Json<PushedBundle>), AppError> {
-    let push: PushBundle = json(body).await?;
+    let push: PushBundle = json_of(body, PUSH_BYTES).await?;
     let pushed = api.appliance.push_bundle(push, actor).await?;
     let status = if pushed.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(pushed)))

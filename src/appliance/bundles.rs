@@ -17,6 +17,7 @@ use crate::model::{
 
 use super::fleet::{Standing, change_of};
 use super::pins::{no_bundle, users};
+use super::secrecy::refuse_stored;
 use super::views::NodeView;
 use super::wanted::merged;
 use super::{Actor, AppError, Appliance, now};
@@ -150,6 +151,7 @@ impl Appliance {
         let mut upload = self.blobs.create(size)?;
         upload.write(&packed).await?;
         upload.finish(sha256).await?;
+        let _no_variables = self.secrecy.lock().await;
         let at = now();
         let record = model::Bundle {
             bundle: name.clone(),
@@ -167,7 +169,7 @@ impl Appliance {
                             "{name} was pushed with other content; versions do not change: give it another version"
                         )));
                     }
-                    None => {}
+                    None => refuse_stored(tx.world(), &bundle.manifest)?,
                 }
                 tx.put(Change::PutBundle(record.clone()));
                 let kind = EventKind::BundlePushed { bundle: name, bytes: size };

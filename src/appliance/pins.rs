@@ -10,6 +10,7 @@ use crate::model::{
 use crate::store::Tx;
 
 use super::nodes::no_group;
+use super::secrecy::{hide, refuse_plain};
 use super::views::{GroupView, NodeView, group_view};
 use super::{Actor, AppError, Appliance, now};
 
@@ -106,19 +107,30 @@ impl Appliance {
             .await
     }
 
-    /// Variables that are set, by their scope.
+    /// Variables that are set, by their scope; of a secret, what is encrypted.
     pub fn variables(&self) -> Vec<(Scope, Variables)> {
         let world = self.view();
-        world.all_variables().map(|(scope, variables)| (scope.clone(), variables.clone())).collect()
+        let secrets = self.secret_names(&world);
+        let shown = |(scope, variables): (&Scope, &Variables)| {
+            let mut variables = variables.clone();
+            hide(&mut variables, &secrets);
+            (scope.clone(), variables)
+        };
+        world.all_variables().map(shown).collect()
     }
 
     /// Sets variables, or takes them away; what is set there then.
     ///
     /// # Errors
-    /// When the target is not known, or there are too many.
+    /// When the target is not known, there are too many, or a secret is not encrypted.
     pub async fn set_variables(&self, change: SetVariables, actor: Actor) -> Result<Variables, AppError> {
+        let _no_push = self.secrecy.lock().await;
+        let secrets = self.secret_names(&self.view());
+        refuse_plain(&change.set, &secrets)?;
         let at = now();
-        self.store.transact(move |tx| set_variables(tx, change, &actor, at)).await
+        let mut after = self.store.transact(move |tx| set_variables(tx, change, &actor, at)).await?;
+        hide(&mut after, &secrets);
+        Ok(after)
     }
 }
 

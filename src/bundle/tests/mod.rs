@@ -157,6 +157,12 @@ fn secrets_open_for_the_appliance_only() {
     assert_eq!(key.open(&closed).map(|secret| secret.expose().to_owned()), Ok("hush".into()));
     assert!(matches!(other.open(&closed), Err(SecretError::Closed(_))));
     assert_eq!(key.open("hush").map(|_| ()), Err(SecretError::Plain));
+    // What may be closed can be opened again; nothing is cut.
+    let longest = "ä".repeat(secret::LONGEST / 2);
+    let closed = close(&key.recipient(), &longest).expect("it closes");
+    assert!(secret::is_closed(&json!(closed)));
+    assert_eq!(key.open(&closed).map(|text| text.expose() == longest), Ok(true));
+    assert_eq!(close(&key.recipient(), &(longest + "x")), Err(SecretError::Long));
     assert!(close("age1nobody", "x").is_err());
     let again = SecretKey::parse(key.text().expose()).expect("the same key");
     assert_eq!(again.recipient(), key.recipient());

@@ -209,11 +209,15 @@ pub async fn vars(client: &Client, command: Vars, context: Context) -> Result<()
             }
             if let Some(name) = secret {
                 let mut text = String::new();
+                // One byte more than may be, and the line break: too long a secret is refused, not cut.
                 std::io::stdin()
-                    .take(64 << 10)
+                    .take(secret::LONGEST as u64 + 2)
                     .read_to_string(&mut text)
                     .map_err(|error| CliError::Local(format!("cannot read the secret: {error}")))?;
                 let text = text.strip_suffix('\n').unwrap_or(&text);
+                if text.len() > secret::LONGEST {
+                    return Err(CliError::Local(format!("secret '{name}': {}", secret::SecretError::Long)));
+                }
                 let recipient: String = client.get("/secrets").await?;
                 let closed =
                     secret::close(&recipient, text).map_err(|error| CliError::Local(error.to_string()))?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bundle::lay_over;
 use crate::bundle::secret::ARMOR;
 use crate::model::{Node, State, World};
 
@@ -79,7 +80,7 @@ fn variables(
     for (_, values) in layers(world, node) {
         let closed = |value: &Value| value.as_str().is_some_and(|text| text.trim_start().starts_with(ARMOR));
         let plain = values.iter().filter(|(name, value)| !secrets.contains_key(*name) && !closed(value));
-        all.extend(plain.map(|(name, value)| (name.clone(), value.clone())));
+        lay_over(&mut all, &plain.map(|(name, value)| (name.clone(), value.clone())).collect());
     }
     if let Some(ip) = address_of(world, node) {
         all.insert("ansible_host".into(), ip.to_string().into());

@@ -12,6 +12,7 @@ use crate::store::Tx;
 use super::nodes::no_group;
 use super::secrecy::{hide, refuse_plain};
 use super::views::{GroupView, NodeView, group_view};
+use super::wanted::DRIFT;
 use super::{Actor, AppError, Appliance, now};
 
 /// Bundles that one node or group may be pinned to.
@@ -168,6 +169,11 @@ fn set_variables(
                 return Err(AppError::Invalid(format!("{name} {why}")));
             }
             from_table(&value).map_err(|why| AppError::Invalid(format!("{name}: {why}")))?;
+        }
+        if name == DRIFT && !["report", "repair"].iter().any(|word| value == *word) {
+            return Err(AppError::Invalid(format!(
+                "{name} is {value}; it says what is done about files changed by hand: report or repair"
+            )));
         }
         if after.get(&name) != Some(&value) {
             names.push(name.clone());

@@ -88,6 +88,13 @@ impl SecretKey {
         self.0.to_public().to_string()
     }
 
+    /// A name for content that may hold secrets: who has the content but for a weak secret can try guesses against a plain
+    /// digest, and not against this one (BLAKE3, keyed).
+    pub fn name(&self, content: &[u8]) -> String {
+        let key = blake3::derive_key("firstlight: generations of bundles", self.text().expose().as_bytes());
+        blake3::keyed_hash(&key, content).to_hex().to_string()
+    }
+
     /// Opens a value.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,7 @@ use crate::appliance::{
     VariableView,
 };
 use crate::bundle::desired::{Desired, DesiredBundle};
-use crate::bundle::{self, check, secret};
+use crate::bundle::{self, check, needs, secret};
 use crate::model::Variables;
 
 use super::super::CliError;
@@ -31,8 +32,12 @@ pub async fn bundle(
 ) -> Result<(), CliError> {
     match command {
         Bundle::Check { folders } => {
-            for folder in folders {
-                let bundle = read(&folder)?;
+            let bundles: Vec<Arc<bundle::Bundle>> =
+                folders.iter().map(|folder| read(folder).map(Arc::new)).collect::<Result<_, _>>()?;
+            let find = |name: &str| bundles.iter().find(|one| one.manifest.name == name).map(Arc::clone);
+            for (bundle, folder) in bundles.iter().zip(&folders) {
+                needs::check(bundle, find)
+                    .map_err(|error| CliError::Local(format!("{}:\n{error}", folder.display())))?;
                 context.done(&format!("{} is well: {} files", bundle.reference(), bundle.sources.len()))?;
             }
             Ok(())

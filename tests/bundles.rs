@@ -295,6 +295,10 @@ fn secrets_are_stored_encrypted_and_shown_to_nobody() {
     assert_eq!(of_node["map"], json!({ "a": { "y": 3 }, "b": 2 }), "maps are merged as for bundles");
     assert!(of_node["hush"].is_null(), "{of_node}");
 
+    what_is_shown_has_no_secret(&rack, &appliance);
+}
+
+fn what_is_shown_has_no_secret(rack: &Rack, appliance: &Appliance<'_>) {
     // What a node would get, without the secret.
     let rendered = appliance.ok(&["bundle", "render", "n1"]);
     assert!(rendered.contains("--- /etc/app.conf 0600 root:root\nport=81 key=•••••• {"), "{rendered}");
@@ -304,7 +308,7 @@ fn secrets_are_stored_encrypted_and_shown_to_nobody() {
     let content = String::from_utf8(STANDARD.decode(content).expect("base64")).expect("text");
     assert!(content.starts_with("port=81 key=••••••"), "{content}");
     assert!(rendered["masks"].is_null(), "{rendered}");
-    let two = folder(&rack, "two", &app("2", "mode = \"0640\"\n"), TEMPLATE);
+    let two = folder(rack, "two", &app("2", "mode = \"0640\"\n"), TEMPLATE);
     assert!(appliance.ok(&["bundle", "push", &two]).contains("rendered for 1 nodes"));
     let diff = appliance.ok(&["bundle", "diff", "app@1", "app@2"]);
     assert!(diff.contains("+mode = \"0640\"") && diff.contains("-version = \"1\""), "{diff}");

@@ -100,11 +100,9 @@ pub(super) fn path(text: &str) -> Result<(), String> {
         Some(part) => return Err(format!("it may not have '{part}': write the path without it")),
         None => {}
     }
-    match ["/proc", "/sys", "/dev"].into_iter().find(|kept| text == *kept || is_below(text, kept)) {
-        Some(kept) => {
-            return Err(format!("{kept} is the kernel's; use a sysctl, a udev rule or a unit instead"));
-        }
-        None => {}
+    let kernels = ["/proc", "/sys", "/dev"].into_iter().find(|kept| text == *kept || is_below(text, kept));
+    if let Some(kept) = kernels {
+        return Err(format!("{kept} is the kernel's; use a sysctl, a udev rule or a unit instead"));
     }
     let kept = "/run/firstlight";
     if text == kept || is_below(text, kept) {

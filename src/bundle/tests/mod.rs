@@ -35,31 +35,6 @@ fn every_mistake_is_told_with_its_line() {
             "name = \"a\"\nversion = \"1\"\ndescripton = \"x\"",
             "line 3: unknown key 'descripton'; did you mean 'description'?",
         ),
-        ("a name that nothing can be pinned to", "name = \"a.b\"\nversion = \"1\"", "line 1: name 'a.b'"),
-        (
-            "a version that nothing can be pinned to",
-            "name = \"a\"\nversion = \"1.0~rc1\"",
-            "line 2: version '1.0~rc1'",
-        ),
-        ("a package with its architecture", "[[package]]\nname = \"libc6:i386\"", "no architecture"),
-        (
-            "a path of the agent",
-            "[[file]]\npath = \"/run/firstlight/x\"\nsource = \"files/x\"",
-            "line 4: [[file]]: path '/run/firstlight/x': /run/firstlight is the agent's own",
-        ),
-        ("a check by https", "[[health]]\nname = \"x\"\nhttp = \"https://a/\"", "starts with http://"),
-        (
-            "a check of no port",
-            "[[health]]\nname = \"x\"\ntcp = \"localhost\"",
-            "line 5: [[health]]: tcp 'localhost'",
-        ),
-        ("a check of no unit", "[[health]]\nname = \"x\"\nunit = \"etcd\"", "ends in one of"),
-        ("a check by nothing", "[[health]]\nname = \"x\"\ncommand = [\"\"]", "first word is blank"),
-        (
-            "a hook that runs nothing",
-            "[hooks]\nstop = [\" \", \"x\"]",
-            "line 4: [hooks]: stop: its first word",
-        ),
         ("needs itself", "name = \"a\"\nversion = \"1\"\nneeds = [\"a\"]", "does not need itself"),
         ("a file without its source", "[[file]]\npath = \"/etc/x\"", "source is missing"),
         (
@@ -128,6 +103,41 @@ fn every_mistake_is_told_with_its_line() {
     let both =
         Bundle::new("name = \"A\"\nversion = \" \"".into(), BTreeMap::new()).expect_err("two mistakes");
     assert_eq!(both.to_string().lines().count(), 2, "{both}");
+}
+
+#[test]
+fn what_a_node_would_refuse_is_told_with_its_line() {
+    for (name, text, message) in [
+        ("a name that nothing can be pinned to", "name = \"a.b\"\nversion = \"1\"", "line 1: name 'a.b'"),
+        (
+            "a version that nothing can be pinned to",
+            "name = \"a\"\nversion = \"1.0~rc1\"",
+            "line 2: version '1.0~rc1'",
+        ),
+        ("a package with its architecture", "[[package]]\nname = \"libc6:i386\"", "no architecture"),
+        (
+            "a path of the agent",
+            "[[file]]\npath = \"/run/firstlight/x\"\nsource = \"files/x\"",
+            "line 4: [[file]]: path '/run/firstlight/x': /run/firstlight is the agent's own",
+        ),
+        ("a check by https", "[[health]]\nname = \"x\"\nhttp = \"https://a/\"", "starts with http://"),
+        (
+            "a check of no port",
+            "[[health]]\nname = \"x\"\ntcp = \"localhost\"",
+            "line 5: [[health]]: tcp 'localhost'",
+        ),
+        ("a check of no unit", "[[health]]\nname = \"x\"\nunit = \"etcd\"", "ends in one of"),
+        ("a check by nothing", "[[health]]\nname = \"x\"\ncommand = [\"\"]", "first word is blank"),
+        (
+            "a hook that runs nothing",
+            "[hooks]\nstop = [\" \", \"x\"]",
+            "line 4: [hooks]: stop: its first word",
+        ),
+    ] {
+        let text = if text.starts_with('[') { format!("{HEAD}{text}") } else { text.to_owned() };
+        let told = Bundle::new(text, sources(&[("files/x", "x")])).expect_err(name).to_string();
+        assert!(told.contains(message), "{name}: {told}");
+    }
 }
 
 #[test]

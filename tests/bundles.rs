@@ -1,14 +1,24 @@
 //! The bundles that come with the program: each is well, has a page that says what it needs, and can be rendered for every role.
+//! And the command line against a real appliance: what is refused, what is shown, and what never is. Needs root.
+
+mod appliance;
+mod rack;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
+use appliance::{Appliance, NETWORK};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use firstlight::bundle::facts::{ApplianceFacts, ClusterFacts};
 use firstlight::bundle::render::Secrets;
 use firstlight::bundle::secret::{SecretKey, close};
 use firstlight::bundle::{About, Bundle, Layer, Member, NodeFacts, check, merge, render};
-use serde_json::{Map, Value};
+use rack::Rack;
+use serde_json::{Map, Value, json};
 
 fn all() -> Vec<Arc<Bundle>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles");
@@ -119,4 +129,212 @@ fn all_together_render_for_every_role() {
         let again = render(&bundles, &merged, &about(role, index, bootstrap), Secrets::Opened(&key));
         assert_eq!(again.as_ref(), Ok(&rendered), "the same each time");
     }
+}
+
+/// What no output may ever have.
+const HUSH: &str = "correct-horse-battery";
+
+/// Writes a bundle's folder.
+fn folder(rack: &Rack, name: &str, manifest: &str, files: &[(&str, &str)]) -> String {
+    let folder = rack.dir().join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("bundle.toml"), manifest).expect("write");
+    for (path, text) in files {
+        std::fs::write(folder.join(path), text).expect("write");
+    }
+    folder.display().to_string()
+}
+
+fn app(version: &str, more: &str) -> String {
+    format!(
+        "name = \"app\"\nversion = \"{version}\"\n[variables.hush]\ntype = \"secret\"\ndefault = \"\"\n\
+         [variables.port]\ntype = \"integer\"\ndefault = 80\n[variables.map]\ntype = \"map\"\ndefault = {{ a = {{ x = 1 }} }}\n\
+         [[file]]\npath = \"/etc/app.conf\"\nsource = \"app.j2\"\n{more}"
+    )
+}
+
+const TEMPLATE: &[(&str, &str)] = &[("app.j2", "port={{ port }} key={{ hush }} {{ map | tojson }}\n")];
+
+/// Runs a command with `input`; whether it was done, and all that it said.
+fn fed(appliance: &Appliance<'_>, arguments: &[&str], input: &str) -> (bool, String) {
+    let mut command = appliance.command(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("run the CLI");
+    // It may end before it has read all.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn what_is_wrong_is_refused_at_push_with_its_line() {
+    let rack = Rack::new("pushes").expect("a rack");
+    let appliance = Appliance::start(&rack, Path::new(env!("CARGO_BIN_EXE_firstlight")), NETWORK);
+    for (name, manifest, told) in [
+        (
+            "key",
+            app("1", "modee = \"0600\"\n"),
+            "line 15: [[file]]: unknown key 'modee'; did you mean 'mode'?",
+        ),
+        ("name", app("1", "").replace("\"app\"", "\"a.b\""), "bundle.toml, line 1: name 'a.b'"),
+        ("version", app("1.0~rc1", ""), "bundle.toml, line 2: version '1.0~rc1'"),
+        ("probe", app("1", "[[health]]\nname = \"x\"\ntcp = \"a\"\n"), "line 17: [[health]]: tcp 'a'"),
+    ] {
+        let path = folder(&rack, name, &manifest, TEMPLATE);
+        for verb in ["check", "push"] {
+            let refused = appliance.refused(&["bundle", verb, &path]);
+            assert!(refused.contains(told), "{verb} {name}: {refused}");
+        }
+    }
+    let one = folder(&rack, "one", &app("1", ""), TEMPLATE);
+    assert!(appliance.ok(&["bundle", "push", &one]).contains("app@1 pushed"));
+    assert!(appliance.ok(&["bundle", "push", &one]).contains("is there already"));
+    let other = folder(&rack, "other", &app("1", "mode = \"0600\"\n"), TEMPLATE);
+    let refused = appliance.refused(&["bundle", "push", &other]);
+    assert!(refused.contains("app@1 was pushed with other content"), "{refused}");
+
+    // Nobody is pinned to these; all the same they are looked at together.
+    let needing = |name: &str, version: &str, needs: &str, template: &str| {
+        let manifest = format!(
+            "name = \"{name}\"\nversion = \"{version}\"\nneeds = [\"{needs}\"]\n[[file]]\npath = \"/etc/{name}\"\nsource = \"f.j2\"\n"
+        );
+        folder(&rack, &format!("{name}-{version}"), &manifest, &[("f.j2", template)])
+    };
+    let (left, right) = (needing("left", "1", "right", ""), needing("right", "1", "left", ""));
+    let refused = appliance.refused(&["bundle", "check", &left, &right]);
+    assert!(refused.contains("line 3: needs go round: left needs right, right needs left"), "{refused}");
+    appliance.ok(&["bundle", "push", &left]);
+    let refused = appliance.refused(&["bundle", "push", &right]);
+    assert!(refused.contains("line 3: needs go round: right needs left, left needs right"), "{refused}");
+    let unknown = needing("user", "1", "app", "one\n{{ portt }}\n");
+    let refused = appliance.refused(&["bundle", "push", &unknown]);
+    assert!(refused.contains("f.j2, line 2: unknown name 'portt'; did you mean 'port'?"), "{refused}");
+    appliance.ok(&["bundle", "push", &needing("user", "1", "app", "{{ port }}")]);
+
+    // Rendered for who is pinned to one of its name.
+    appliance.meet("n1");
+    appliance.ok(&["bundle", "pin", "app@1", "--node", "n1"]);
+    let below = "[[file]]\npath = \"/etc/app.conf/{{ node.name }}\"\nsource = \"app.j2\"\n";
+    let two = folder(&rack, "two", &app("2", below), TEMPLATE);
+    let refused = appliance.refused(&["bundle", "push", &two]);
+    assert!(refused.contains("n1: app@2, file /etc/app.conf/n1: lies below /etc/app.conf"), "{refused}");
+}
+
+#[test]
+fn secrets_are_stored_encrypted_and_shown_to_nobody() {
+    let rack = Rack::new("hush").expect("a rack");
+    let appliance = Appliance::start(&rack, Path::new(env!("CARGO_BIN_EXE_firstlight")), NETWORK);
+    appliance.meet("n1");
+    appliance.ok(&["group", "create", "rack1"]);
+    appliance.ok(&["node", "set", "n1", "--group", "rack1"]);
+    appliance.ok(&["node", "approve", "n1"]);
+
+    // Stored before any bundle said that it is one.
+    appliance.ok(&["vars", "set", &format!("hush={HUSH}"), "--group", "rack1"]);
+    let one = folder(&rack, "one", &app("1", ""), TEMPLATE);
+    let refused = appliance.refused(&["bundle", "push", &one]);
+    assert!(
+        refused.contains("variable 'hush' is secret in app@1")
+            && refused.contains("firstlight vars set --secret hush --group rack1 < FILE")
+            && !refused.contains(HUSH),
+        "{refused}"
+    );
+    let set = ["vars", "set", "--secret", "hush", "--group", "rack1"];
+    let (done, said) = fed(&appliance, &set, &format!("{HUSH}\n"));
+    assert!(done, "{said}");
+    appliance.ok(&["bundle", "push", &one]);
+
+    // From now on it is taken encrypted only, and whole.
+    for value in [format!("hush={HUSH}"), "hush=1234".into()] {
+        let refused = appliance.refused(&["vars", "set", &value, "--node", "n1"]);
+        assert!(
+            refused.contains("'hush' is a secret of bundle app@1") && !refused.contains(HUSH),
+            "{refused}"
+        );
+    }
+    let (done, said) = fed(&appliance, &set, &"x".repeat((64 << 10) + 1));
+    assert!(!done && said.contains("more than 65536 bytes"), "{said}");
+    let (done, said) =
+        fed(&appliance, &["vars", "set", "--secret", "hush", "--node", "n1"], &"y".repeat(64 << 10));
+    assert!(done, "{said}");
+    appliance.ok(&["bundle", "pin", "app@1", "--group", "rack1"]);
+    appliance.wait("it can be opened", std::time::Duration::from_secs(20), || {
+        let node = appliance.json(&["node", "bundles", "n1"]);
+        assert_ne!(node["standing"], "broken", "{node}");
+        node["generation"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    });
+    appliance.ok(&["vars", "unset", "hush", "--node", "n1"]);
+
+    // Whose value counts, and where it comes from.
+    appliance.ok(&["vars", "set", "port=81", r#"map={"b": 2}"#]);
+    appliance.ok(&["vars", "set", r#"map={"a": {"y": 3}}"#, "firstlight_drift=repair", "--node", "n1"]);
+    let refused = appliance.refused(&["vars", "set", "firstlight_drift=repiar"]);
+    assert!(refused.contains("report or repair"), "{refused}");
+    let vars = appliance.json(&["node", "vars", "n1"]);
+    let shown: Vec<String> = vars
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| format!("{}={} {}", one["name"].as_str().unwrap_or_default(), one["value"], one["origin"]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "hush=\"••••••\" \"group rack1\"",
+            "map.a.x=1 \"default of app\"",
+            "map.a.y=3 \"node n1\"",
+            "map.b=2 \"appliance\"",
+            "port=81 \"appliance\"",
+            "firstlight_drift=\"repair\" \"node n1\"",
+        ]
+    );
+    let inventory = appliance.json(&["inventory", "--list"]);
+    let of_node = &inventory["_meta"]["hostvars"]["n1"];
+    assert_eq!(of_node["map"], json!({ "a": { "y": 3 }, "b": 2 }), "maps are merged as for bundles");
+    assert!(of_node["hush"].is_null(), "{of_node}");
+
+    what_is_shown_has_no_secret(&rack, &appliance);
+}
+
+fn what_is_shown_has_no_secret(rack: &Rack, appliance: &Appliance<'_>) {
+    // What a node would get, without the secret.
+    let rendered = appliance.ok(&["bundle", "render", "n1"]);
+    assert!(rendered.contains("--- /etc/app.conf 0600 root:root\nport=81 key=•••••• {"), "{rendered}");
+    let rendered = appliance.json(&["bundle", "render", "n1"]);
+    assert_eq!(rendered["drift"], "repair");
+    let content = rendered["bundles"][0]["files"][0]["content"].as_str().expect("base64");
+    let content = String::from_utf8(STANDARD.decode(content).expect("base64")).expect("text");
+    assert!(content.starts_with("port=81 key=••••••"), "{content}");
+    assert!(rendered["masks"].is_null(), "{rendered}");
+    let two = folder(rack, "two", &app("2", "mode = \"0640\"\n"), TEMPLATE);
+    assert!(appliance.ok(&["bundle", "push", &two]).contains("rendered for 1 nodes"));
+    let diff = appliance.ok(&["bundle", "diff", "app@1", "app@2"]);
+    assert!(diff.contains("+mode = \"0640\"") && diff.contains("-version = \"1\""), "{diff}");
+    assert!(
+        appliance
+            .json(&["bundle", "diff", "app@1", "app@2"])
+            .as_str()
+            .is_some_and(|text| text.contains("+mode"))
+    );
+
+    for command in [
+        &["vars", "list"][..],
+        &["node", "vars", "n1"],
+        &["node", "bundles", "n1"],
+        &["bundle", "show", "app@1"],
+        &["bundle", "render", "n1"],
+        &["bundle", "diff", "app@1", "app@2"],
+        &["inventory", "--list"],
+        &["event", "list"],
+    ] {
+        for output in ["table", "json"] {
+            let said = appliance.cli(&[command, &["--output", output]].concat());
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            assert!(!said.is_empty() && !said.contains(HUSH), "{command:?}: {said}");
+            assert!(!said.contains(&STANDARD.encode(HUSH)[..16]), "{command:?}: {said}");
+        }
+    }
+    assert!(!appliance.log().contains(HUSH));
 }

@@ -140,6 +140,11 @@ fn tokens_and_certificates() {
     let (_, orders) = honest.with_token("check-in", &check_in());
     assert_eq!(orders["instruction"]["do"], "enrol", "{orders}");
 
+    // A token opens no secrets.
+    let (status, body) = honest.with_token("desired", &json!({ "generation": "" }));
+    assert_eq!(status, 403, "{body}");
+    assert!(body["error"]["message"].as_str().is_some_and(|why| why.contains("certificate")), "{body}");
+
     // A thief who read the token on the wire, at another address.
     let mut thief = Booted::boot(rack.host_raw("thief").expect("a host"));
     thief.token.clone_from(&honest.token);

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bundle::lay_over;
 use crate::bundle::secret::ARMOR;
 use crate::model::{Node, State, World};
 
 use super::Appliance;
+use super::secrecy::SecretNames;
 use super::views::address_of;
 use super::wanted::{layers, role_of};
 
@@ -41,6 +43,7 @@ impl Appliance {
     /// All nodes that somebody vouched for. Secrets stay here.
     pub fn inventory(&self) -> Inventory {
         let world = self.view();
+        let secrets = self.secret_names(&world);
         let mut inventory = Inventory::default();
         let in_service = |node: &&Node| node.state.is_trusted() && node.state != State::Retired;
         let mut nodes: Vec<&Node> = world.nodes().filter(in_service).collect();
@@ -59,7 +62,7 @@ impl Appliance {
             for group in groups.into_iter().flatten() {
                 inventory.groups.entry(group.replace('-', "_")).or_default().hosts.push(name.clone());
             }
-            inventory.meta.hostvars.insert(name, variables(&world, node, role, group, cluster));
+            inventory.meta.hostvars.insert(name, variables(&world, node, &secrets, role, group, cluster));
         }
         inventory
     }
@@ -68,15 +71,16 @@ impl Appliance {
 fn variables(
     world: &World,
     node: &Node,
+    secrets: &SecretNames,
     role: Option<String>,
     group: Option<String>,
     cluster: Option<String>,
 ) -> Map<String, Value> {
     let mut all = Map::new();
     for (_, values) in layers(world, node) {
-        let secret = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(ARMOR));
-        let plain = values.iter().filter(|(_, value)| !secret(value));
-        all.extend(plain.map(|(name, value)| (name.clone(), value.clone())));
+        let closed = |value: &Value| value.as_str().is_some_and(|text| text.trim_start().starts_with(ARMOR));
+        let plain = values.iter().filter(|(name, value)| !secrets.contains_key(*name) && !closed(value));
+        lay_over(&mut all, &plain.map(|(name, value)| (name.clone(), value.clone())).collect());
     }
     if let Some(ip) = address_of(world, node) {
         all.insert("ansible_host".into(), ip.to_string().into());

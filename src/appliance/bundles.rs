@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::desired::{Applied, Desired};
 use crate::bundle::folder::BundleError;
 use crate::bundle::render::Secrets;
-use crate::bundle::{Bundle, Shown, diff};
+use crate::bundle::{Bundle, Shown, diff, needs};
 use crate::model::{
     self, Artifact, BundleRef, Change, EventKind, GroupName, Node, NodeName, Selector, Sha256Digest,
 };
@@ -18,6 +18,7 @@ use crate::model::{
 use super::fleet::Standing;
 use super::jobs;
 use super::pins::{no_bundle, users};
+use super::secrecy::refuse_stored;
 use super::views::NodeView;
 use super::wanted::merged;
 use super::{Actor, AppError, Appliance, now};
@@ -144,6 +145,8 @@ impl Appliance {
             Arc::new(Bundle::unpack(&archive).map_err(|error| AppError::Invalid(error.to_string()))?);
         let packed = bundle.pack().map_err(|error| AppError::Invalid(error.to_string()))?;
         let name: BundleRef = bundle.reference().parse()?;
+        needs::check(&bundle, |need| self.newest(need))
+            .map_err(|error| AppError::Invalid(error.to_string()))?;
         let rendered = self.rendered_with(&bundle)?;
         let sha256 = Sha256Digest::of(&packed);
         let size = packed.len() as u64;
@@ -151,6 +154,7 @@ impl Appliance {
         let mut upload = self.blobs.create(size)?;
         upload.write(&packed).await?;
         upload.finish(sha256).await?;
+        let _no_variables = self.secrecy.lock().await;
         let at = now();
         let record = model::Bundle {
             bundle: name.clone(),
@@ -168,7 +172,7 @@ impl Appliance {
                             "{name} was pushed with other content; versions do not change: give it another version"
                         )));
                     }
-                    None => {}
+                    None => refuse_stored(tx.world(), &bundle.manifest)?,
                 }
                 tx.put(Change::PutBundle(record.clone()));
                 let kind = EventKind::BundlePushed { bundle: name, bytes: size };
@@ -177,6 +181,14 @@ impl Appliance {
             })
             .await?;
         Ok(PushedBundle { bundle, unchanged, rendered })
+    }
+
+    /// The version of a bundle that was pushed last.
+    fn newest(&self, name: &str) -> Option<Arc<Bundle>> {
+        let world = self.view();
+        let versions = world.bundles().filter(|one| one.bundle.name.as_str() == name);
+        let newest = versions.max_by_key(|one| (one.pushed, one.bundle.clone()))?;
+        self.load(&newest.bundle).ok()
     }
 
     /// Renders every node that is pinned to a bundle of this name as if it were pinned to this version.
@@ -193,7 +205,7 @@ impl Appliance {
             for other in pinned.iter().filter(|other| other.name.as_str() != bundle.manifest.name) {
                 bundles.push(self.load(other)?);
             }
-            if let Err(errors) = self.render_as(&world, node, &bundles, Secrets::Masked) {
+            if let Err(errors) = self.desired_as(&world, node, &bundles, Secrets::Masked) {
                 problems.extend(errors.iter().map(|error| format!("{}: {error}", node.name)));
             }
         }
@@ -321,7 +333,13 @@ impl Appliance {
         if Sha256Digest::of(&bytes) != key {
             return Err(damaged(&"its digest is another"));
         }
-        let loaded = Arc::new(Bundle::unpack(&bytes).map_err(|error: BundleError| damaged(&error))?);
+        let loaded = Bundle::unpack(&bytes).map_err(|error| match error {
+            BundleError::Wrong(problems) => AppError::Refused(format!(
+                "bundle {bundle} was pushed when this was let pass:\n{problems}\ncorrect it, push it as another version, and pin that"
+            )),
+            other => damaged(&other),
+        })?;
+        let loaded = Arc::new(loaded);
         lock().insert(key, Arc::clone(&loaded));
         Ok(loaded)
     }

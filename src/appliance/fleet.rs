@@ -200,7 +200,7 @@ impl Appliance {
                 let applied = node.observed.bundles.as_ref();
                 let never = applied.is_none_or(|applied| applied.generation.is_empty());
                 let nothing = desired.bundles.is_empty() && never;
-                let generation = if nothing { String::new() } else { desired.digest() };
+                let generation = if nothing { String::new() } else { desired.digest(&self.secrets) };
                 Plan { generation, change: change_of(&desired.names()), services, ..Plan::default() }
             }
             Err(errors) => Plan { errors, ..Plan::default() },
@@ -343,7 +343,7 @@ impl Appliance {
         let node = caller.node(&world)?;
         let desired = self.desired(&world, node, Secrets::Opened(&self.secrets));
         let (desired, _) = desired.map_err(|errors| told(node, &errors))?;
-        if desired.digest() == generation {
+        if desired.digest(&self.secrets) == generation {
             Ok(desired)
         } else {
             Err(AppError::Refused("it should have another generation by now; ask again".into()))

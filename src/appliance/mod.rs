@@ -32,6 +32,7 @@ mod pins;
 mod policy;
 pub mod presence;
 mod ramdisk;
+mod secrecy;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -45,7 +46,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, RwLock, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, broadcast};
 
 use crate::boot::{Explanation, FirmwareTable, Scripts, explain};
 use crate::bundle::Bundle;
@@ -132,6 +133,8 @@ pub struct Appliance {
     pub addresses6: OnceLock<Vec<Ipv6Addr>>,
     /// Held for reading while an image is made of artifacts, for writing while unused ones are removed.
     artifacts: RwLock<()>,
+    /// Held while variables are set and while a bundle is pushed: what is secret must not become readable between the two.
+    secrecy: AsyncMutex<()>,
 }
 
 impl Appliance {
@@ -172,6 +175,7 @@ impl Appliance {
             addresses: OnceLock::new(),
             addresses6: OnceLock::new(),
             artifacts: RwLock::new(()),
+            secrecy: AsyncMutex::new(()),
         }
     }
 

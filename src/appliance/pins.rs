@@ -10,7 +10,9 @@ use crate::model::{
 use crate::store::Tx;
 
 use super::nodes::no_group;
+use super::secrecy::{hide, refuse_plain};
 use super::views::{GroupView, NodeView, group_view};
+use super::wanted::DRIFT;
 use super::{Actor, AppError, Appliance, now};
 
 /// Bundles that one node or group may be pinned to.
@@ -106,19 +108,30 @@ impl Appliance {
             .await
     }
 
-    /// Variables that are set, by their scope.
+    /// Variables that are set, by their scope; of a secret, what is encrypted.
     pub fn variables(&self) -> Vec<(Scope, Variables)> {
         let world = self.view();
-        world.all_variables().map(|(scope, variables)| (scope.clone(), variables.clone())).collect()
+        let secrets = self.secret_names(&world);
+        let shown = |(scope, variables): (&Scope, &Variables)| {
+            let mut variables = variables.clone();
+            hide(&mut variables, &secrets);
+            (scope.clone(), variables)
+        };
+        world.all_variables().map(shown).collect()
     }
 
     /// Sets variables, or takes them away; what is set there then.
     ///
     /// # Errors
-    /// When the target is not known, or there are too many.
+    /// When the target is not known, there are too many, or a secret is not encrypted.
     pub async fn set_variables(&self, change: SetVariables, actor: Actor) -> Result<Variables, AppError> {
+        let _no_push = self.secrecy.lock().await;
+        let secrets = self.secret_names(&self.view());
+        refuse_plain(&change.set, &secrets)?;
         let at = now();
-        self.store.transact(move |tx| set_variables(tx, change, &actor, at)).await
+        let mut after = self.store.transact(move |tx| set_variables(tx, change, &actor, at)).await?;
+        hide(&mut after, &secrets);
+        Ok(after)
     }
 }
 
@@ -156,6 +169,11 @@ fn set_variables(
                 return Err(AppError::Invalid(format!("{name} {why}")));
             }
             from_table(&value).map_err(|why| AppError::Invalid(format!("{name}: {why}")))?;
+        }
+        if name == DRIFT && !["report", "repair"].iter().any(|word| value == *word) {
+            return Err(AppError::Invalid(format!(
+                "{name} is {value}; it says what is done about files changed by hand: report or repair"
+            )));
         }
         if after.get(&name) != Some(&value) {
             names.push(name.clone());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::bundle::desired::{Desired, DesiredBundle, DriftPolicy, PackageSource};
 use crate::bundle::facts::{ApplianceFacts, ClusterFacts};
 use crate::bundle::render::{Offer, Secrets};
-use crate::bundle::{About, Bundle, Layer, Member, Merged, NodeFacts, Rendered, merge, render};
+use crate::bundle::{About, Bundle, Layer, Member, Merged, NodeFacts, Rendered, Shown, merge, render, rules};
 use crate::cluster::{self, Cluster, MemberState};
 use crate::model::{Node, NodeId, Scope, Variables, World};
 use crate::packages::names::Name;
@@ -21,7 +21,9 @@ use super::views::address_of;
 /// Where a node keeps the keys of our repositories.
 const KEYS: &str = "/etc/firstlight/keys";
 /// The variable that says what is done about drift: `report` or `repair`.
-const DRIFT: &str = "firstlight_drift";
+pub(super) const DRIFT: &str = "firstlight_drift";
+/// What is done unless it says so.
+const DRIFT_DEFAULT: &str = "report";
 
 impl Appliance {
     /// What a node should have, and what it offers then.
@@ -32,7 +34,18 @@ impl Appliance {
         secrets: Secrets<'_>,
     ) -> Result<(Desired, Vec<Offer>), Vec<String>> {
         let loaded = self.loaded_of(world, node).map_err(|error| vec![error.to_string()])?;
-        let Rendered { mut bundles, mut services } = self.render_as(world, node, &loaded, secrets)?;
+        self.desired_as(world, node, &loaded, secrets)
+    }
+
+    /// The same, were it pinned to these bundles.
+    pub(super) fn desired_as(
+        &self,
+        world: &World,
+        node: &Node,
+        loaded: &[Arc<Bundle>],
+        secrets: Secrets<'_>,
+    ) -> Result<(Desired, Vec<Offer>), Vec<String>> {
+        let Rendered { mut bundles, mut services, masks } = self.render_as(world, node, loaded, secrets)?;
         if is_leaving(world, node) {
             // What has to be left is taken away, its leave hooks first, and what needs it; the rest stays as it is.
             let needs: BTreeMap<String, &[String]> =
@@ -45,11 +58,12 @@ impl Appliance {
         let drift = if drift == Some("repair") { DriftPolicy::Repair } else { DriftPolicy::Report };
         let packages = bundles.iter().any(|bundle| !bundle.packages.is_empty());
         let sources = if packages { self.package_sources(world, node) } else { Vec::new() };
-        Ok((Desired { bundles, drift, sources }, services))
+        rules::check(&bundles, &sources).map_err(|broken| vec![format!("{}: {broken}", broken.bundle)])?;
+        Ok((Desired { bundles, drift, sources, masks }, services))
     }
 
     /// Renders bundles as a node's.
-    pub(super) fn render_as(
+    fn render_as(
         &self,
         world: &World,
         node: &Node,
@@ -168,6 +182,10 @@ pub(super) fn merged(world: &World, node: &Node, bundles: &[Arc<Bundle>]) -> Mer
         .collect();
     let mut merged = merge(&manifests, &layers);
     merged.unknown.retain(|line| !line.starts_with(&format!("'{DRIFT}'")));
+    let set = layers.iter().rev().find_map(|layer| Some((layer.values.get(DRIFT)?, layer.origin.clone())));
+    let set = set.map(|(value, origin)| (value.clone(), origin));
+    let (value, origin) = set.unwrap_or((DRIFT_DEFAULT.into(), "default".into()));
+    merged.shown.push(Shown { name: DRIFT.into(), value, origin });
     merged
 }
 

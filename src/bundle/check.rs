@@ -225,6 +225,19 @@ fn units(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
     units.into_iter().map(|unit| unit.value).collect()
 }
 
+/// A command line, whose words may be templates.
+fn argv(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
+    let found = table.texts(key, "an argv: a list of texts");
+    let line = found.first().map_or(table.line, |word| word.line);
+    let words: Vec<String> = found.into_iter().map(|word| word.value).collect();
+    if let Err(message) = words::argv(&words)
+        && !words.is_empty()
+    {
+        table.wrong(line, format!("{key}: {message}"));
+    }
+    words
+}
+
 fn variable(name: At<String>, mut table: Table<'_>) -> Option<(String, Variable)> {
     if let Err(message) = words::variable(&name.value) {
         table.wrong(name.line, message);
@@ -282,8 +295,17 @@ fn package(mut table: Table<'_>) -> Option<Package> {
 
 fn health(mut table: Table<'_>) -> Option<Health> {
     let name = table.required_text("name", "\"etcd answers\"");
-    let command = table.texts("command", "an argv: a list of texts");
+    let command = argv(&mut table, "command");
     let (tcp, http, unit) = (table.text("tcp"), table.text("http"), table.text("unit"));
+    for (key, word, check) in [
+        ("tcp", &tcp, words::address as fn(&str) -> Result<(), String>),
+        ("http", &http, words::url),
+        ("unit", &unit, words::unit),
+    ] {
+        if let Some(word) = word.as_ref().filter(|word| !words::is_template(&word.value)) {
+            checked(&table, key, word, check);
+        }
+    }
     let contains = table.text("contains");
     let mut time = |key, default: u32, most| match table.text(key) {
         Some(text) => words::seconds(&text.value, most).unwrap_or_else(|message| {
@@ -311,7 +333,7 @@ fn health(mut table: Table<'_>) -> Option<Health> {
     } else if let Some(unit) = unit {
         ProbeTemplate::Unit(unit.value)
     } else {
-        ProbeTemplate::Command(command.into_iter().map(|word| word.value).collect())
+        ProbeTemplate::Command(command)
     };
     Some(Health {
         name: name?.value,
@@ -325,13 +347,12 @@ fn health(mut table: Table<'_>) -> Option<Health> {
 }
 
 fn hooks(mut table: Table<'_>) -> HookTemplates {
-    let mut argv = |key| -> Vec<String> {
-        table.texts(key, "an argv: a list of texts").into_iter().map(|word| word.value).collect()
-    };
-    let (prepare, after, drain, leave) = (argv("prepare"), argv("after"), argv("drain"), argv("leave"));
+    let (prepare, after) = (argv(&mut table, "prepare"), argv(&mut table, "after"));
+    let (stop, drain, leave) =
+        (argv(&mut table, "stop"), argv(&mut table, "drain"), argv(&mut table, "leave"));
     let line = table.line;
     table.finish();
-    HookTemplates { prepare, after, drain, leave, line }
+    HookTemplates { prepare, after, stop, drain, leave, line }
 }
 
 fn service(mut table: Table<'_>) -> Option<Service> {

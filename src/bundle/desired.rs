@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::masks::Masks;
+use super::secret::SecretKey;
+
 /// Everything that bundles bring to one node: the agent applies it as a whole or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +17,9 @@ pub struct Desired {
     /// Package sources of the appliance; empty when none of the bundles has packages.
     #[serde(default)]
     pub sources: Vec<PackageSource>,
+    /// The secrets that its files were made of, for the node to keep them out of its output. No part of what the generation is.
+    #[serde(default, skip_serializing_if = "Masks::is_empty")]
+    pub masks: Masks,
 }
 
 /// What is done about a file that was changed by hand.
@@ -129,6 +135,9 @@ pub struct Hooks {
     /// After health holds; only when something of the bundle changed.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Before units of the bundle are stopped or restarted; once for all of them.
+    #[serde(default)]
+    pub stop: Vec<String>,
     /// Before the host gives up its work.
     #[serde(default)]
     pub drain: Vec<String>,
@@ -216,7 +225,7 @@ pub struct Outcome {
     pub generation: String,
     /// How it ended.
     pub result: ApplyResult,
-    /// Why, for a person; empty when it went well.
+    /// Why, for a person; empty when it went well, and nothing is left over.
     #[serde(default)]
     pub reason: String,
     /// The bundle at fault, where one is.
@@ -225,6 +234,9 @@ pub struct Outcome {
     /// What was changed: one line each, e.g. `file /etc/default/etcd`, `package etcd-server 3.4.23-4`, `restart etcd.service`.
     #[serde(default)]
     pub changes: Vec<String>,
+    /// What is still there although none of the bundles has it any more, or is not back: one line each.
+    #[serde(default)]
+    pub left_over: Vec<String>,
     /// How long it took, milliseconds.
     #[serde(default)]
     pub elapsed_ms: u64,
@@ -245,11 +257,10 @@ pub enum ApplyResult {
 }
 
 impl Desired {
-    /// The digest that names a generation: SHA-256 of its JSON, whose order is that of the fields.
-    pub fn digest(&self) -> String {
+    /// What names a generation: a digest of its JSON, whose order is that of the fields, that only the appliance can make.
+    pub fn digest(&self, key: &SecretKey) -> String {
         // All of it can be written as JSON.
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        crate::model::Sha256Digest::of(&text).to_string()
+        key.name(&serde_json::to_vec(&(&self.bundles, self.drift, &self.sources)).unwrap_or_default())
     }
 
     /// The bundles, `name@version`.

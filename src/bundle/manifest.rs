@@ -207,13 +207,17 @@ pub enum ProbeTemplate {
     Unit(String),
 }
 
-/// What is run on the way: argvs of templates.
+/// What is run on the way: argvs of templates. One that fails fails the change, and the former generation comes back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HookTemplates {
     /// After files and packages, before units.
     pub prepare: Vec<String>,
     /// After health holds.
     pub after: Vec<String>,
+    /// Before units of the bundle are stopped or restarted, whether for a new version, for another bundle's file or because the
+    /// bundle goes (then after `leave`, by the version that goes): once for all of them, while they still run. Not on the way
+    /// back from a change that failed. A leader hands over here.
+    pub stop: Vec<String>,
     /// Before the host gives up its work.
     pub drain: Vec<String>,
     /// Before the bundle is taken away.
@@ -224,8 +228,14 @@ pub struct HookTemplates {
 
 impl HookTemplates {
     /// Each hook and its argv.
-    pub fn each(&self) -> [(&'static str, &[String]); 4] {
-        [("prepare", &self.prepare), ("after", &self.after), ("drain", &self.drain), ("leave", &self.leave)]
+    pub fn each(&self) -> [(&'static str, &[String]); 5] {
+        [
+            ("prepare", &self.prepare),
+            ("after", &self.after),
+            ("stop", &self.stop),
+            ("drain", &self.drain),
+            ("leave", &self.leave),
+        ]
     }
 }
 

@@ -3,7 +3,7 @@
 //! Read in this order: [`manifest`] (what a bundle says of itself), [`check`] (how it is read from `bundle.toml`, with [`wire`] and
 //! [`words`]; mistakes are [`problem`]s, all at once), [`folder`] (the files, packed into one archive), [`variables`] (whose
 //! value counts), [`secret`], [`facts`] (what templates see), `template` (what they may
-//! do, and how much of it), [`render`] (templates and variables become a [`desired`] state), [`diff`].
+//! do, and how much of it), [`render`] (templates and variables become a [`desired`] state), [`rules`] (which that keeps), [`needs`], [`diff`].
 
 pub mod check;
 pub mod desired;
@@ -11,8 +11,11 @@ pub mod diff;
 pub mod facts;
 pub mod folder;
 pub mod manifest;
+mod masks;
+pub mod needs;
 pub mod problem;
 pub mod render;
+pub mod rules;
 pub mod secret;
 mod template;
 #[cfg(test)]
@@ -27,4 +30,4 @@ pub use folder::Bundle;
 pub use manifest::Manifest;
 pub use problem::{Problem, Problems};
 pub use render::{Rendered, render};
-pub use variables::{Layer, Merged, Shown, merge};
+pub use variables::{Layer, Merged, Shown, lay_over, merge};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::desired::{
-    DesiredBundle, DesiredFile, DesiredPackage, DesiredUnit, HealthCheck, Hooks, Playbook, Probe,
+    DesiredBundle, DesiredFile, DesiredPackage, DesiredUnit, HealthCheck, Hooks, Masks, Playbook, Probe,
 };
 use super::facts::{About, NAMES};
 use super::folder::Bundle;
@@ -19,7 +19,7 @@ use super::manifest::{Ansible, Kind, ProbeTemplate, Protocol};
 use super::secret::{Secret, SecretKey};
 use super::template::{self, Cause, Engine, Made, Scope};
 use super::variables::Merged;
-use super::words;
+use super::{rules, words};
 
 /// All files of one node together, bytes.
 const OUTPUT: usize = 16 << 20;
@@ -43,6 +43,9 @@ pub struct Rendered {
     pub bundles: Vec<DesiredBundle>,
     /// What they offer to others.
     pub services: Vec<Offer>,
+    /// The secrets that their files were made of.
+    #[serde(skip)]
+    pub masks: Masks,
 }
 
 /// A service of a node.
@@ -113,17 +116,31 @@ pub fn render(
         }
     };
     errors.extend(conflicts(&rendered.bundles));
-    if errors.is_empty() { Ok(rendered) } else { Err(errors) }
+    if let (true, Err(broken)) = (errors.is_empty(), rules::check(&rendered.bundles, &[])) {
+        let rules::Broken { bundle, what: place, why: cause } = broken;
+        errors.push(RenderError { bundle, place, cause });
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    if matches!(secrets, Secrets::Masked) {
+        return Ok(Rendered { masks: Masks::default(), ..rendered });
+    }
+    Ok(rendered)
 }
 
 fn made(ordered: &[&Arc<Bundle>], variables: &Merged, scope: &Scope) -> (Rendered, Vec<RenderError>) {
     let (mut rendered, mut errors) = (Rendered::default(), Vec::new());
     let (engine, mut left) = (Engine::new(), OUTPUT);
     for bundle in ordered {
-        let mut one = One { bundle, engine: &engine, scope, left, errors: Vec::new() };
+        let mut one =
+            One { bundle, engine: &engine, scope, left, secrets: BTreeSet::new(), errors: Vec::new() };
         rendered.bundles.push(one.desired(variables));
         rendered.services.extend(one.services());
         left = one.left;
+        for secret in one.secrets.iter().filter_map(|name| scope.secret(name)) {
+            rendered.masks.add(secret.expose());
+        }
         errors.append(&mut one.errors);
     }
     (rendered, errors)
@@ -196,6 +213,8 @@ struct One<'a> {
     scope: &'a Scope,
     /// Bytes of files that may still be made.
     left: usize,
+    /// The secrets that its files asked for.
+    secrets: BTreeSet<String>,
     errors: Vec<RenderError>,
 }
 
@@ -283,7 +302,11 @@ impl One<'_> {
                 .map_err(|_| Cause { line: None, message: "a template must be UTF-8".into() })
                 .and_then(|text| self.engine.file(self.scope, source, text));
             match found {
-                Ok(Made { text, secret }) => (text.into_bytes(), secret),
+                Ok(Made { text, secrets }) => {
+                    let secret = !secrets.is_empty();
+                    self.secrets.extend(secrets);
+                    (text.into_bytes(), secret)
+                }
                 Err(Cause { line, message }) => {
                     let line = line.map_or_else(String::new, |line| format!(", line {line}"));
                     let (bundle, place) = (self.bundle.reference(), format!("{source}{line}"));
@@ -338,6 +361,9 @@ impl One<'_> {
                 }
                 ProbeTemplate::Unit(unit) => self.word(unit, check.line).map(Probe::Unit),
             };
+            if let Some(Err(why)) = probe.as_ref().map(rules::probe) {
+                self.wrong(check.line, format!("check '{}': {why}", check.name));
+            }
             let (timeout_seconds, within_seconds) = (check.timeout_seconds, check.within_seconds);
             let (name, interval_seconds) = (check.name.clone(), check.interval_seconds);
             checks.extend(probe.map(|probe| HealthCheck {
@@ -353,12 +379,17 @@ impl One<'_> {
 
     fn hooks(&mut self) -> Hooks {
         let hooks = &self.bundle.manifest.hooks;
-        Hooks {
-            prepare: self.words(&hooks.prepare, hooks.line),
-            after: self.words(&hooks.after, hooks.line),
-            drain: self.words(&hooks.drain, hooks.line),
-            leave: self.words(&hooks.leave, hooks.line),
-        }
+        let [prepare, after, stop, drain, leave] = hooks.each().map(|(name, argv)| {
+            let failed = self.errors.len();
+            let words = self.words(argv, hooks.line);
+            if let Err(why) = rules::hook(&words)
+                && failed == self.errors.len()
+            {
+                self.wrong(hooks.line, format!("hook '{name}': {why}"));
+            }
+            words
+        });
+        Hooks { prepare, after, stop, drain, leave }
     }
 
     fn playbooks(&mut self, variables: &Merged) -> Vec<Playbook> {

@@ -66,7 +66,11 @@ pub fn merge(manifests: &[&Manifest], layers: &[Layer<'_>]) -> Merged {
             let default = manifest.variables.get(*name)?.default.as_ref()?;
             Some((format!("default of {}", manifest.name), default))
         });
-        let set = layers.iter().filter_map(|layer| Some((layer.origin.clone(), layer.values.get(*name)?)));
+        let set: Vec<_> = layers
+            .iter()
+            .filter_map(|layer| Some((layer.origin.clone(), layer.values.get(*name)?)))
+            .collect();
+        merged.problems.extend(torn(manifests, name, *kind, !set.is_empty()));
         let mut candidates = Vec::new();
         candidates.extend(defaults.take(1));
         for (origin, value) in set {
@@ -103,6 +107,29 @@ pub fn merge(manifests: &[&Manifest], layers: &[Layer<'_>]) -> Merged {
         .collect();
     merged.unknown = unknown.into_iter().collect();
     merged
+}
+
+/// Two defaults for one variable: whose counts would be chance. A value that is set settles it, but for a map, which is laid
+/// over its default.
+fn torn(manifests: &[&Manifest], name: &str, kind: Kind, set: bool) -> Option<String> {
+    let mut defaults = manifests
+        .iter()
+        .filter_map(|manifest| Some((manifest.reference(), manifest.variables.get(name)?.default.as_ref()?)));
+    let (first, value) = defaults.next()?;
+    let (other, another) = defaults.find(|(_, another)| *another != value)?;
+    if set && kind != Kind::Map {
+        return None;
+    }
+    let way = if kind == Kind::Map { "" } else { ", or set it with: firstlight vars set" };
+    let way = if way.is_empty() { String::new() } else { format!("{way} {name}=…") };
+    Some(format!(
+        "variable '{name}' is {value} by default in {first} and {another} in {other}; give both the same default{way}"
+    ))
+}
+
+/// Lays `entries` over `map`: the nearer value counts, and maps are merged key by key, however deep.
+pub fn lay_over(map: &mut Map<String, Value>, entries: &Map<String, Value>) {
+    overlay(map, entries, "", "", &mut BTreeMap::new());
 }
 
 fn merge_map(merged: &mut Merged, name: &str, candidates: &[(String, &Value)]) {

@@ -1,5 +1,7 @@
 //! The small languages within a manifest: names, versions, paths, modes, units, durations.
 
+use crate::model::{BundleName, BundleRef};
+
 /// Names that a template has of its own; no variable may hide them.
 pub(super) const RESERVED: &[&str] = &[
     "node",
@@ -53,25 +55,19 @@ pub(super) const RESERVED: &[&str] = &[
 const SUFFIXES: &[&str] =
     &["service", "socket", "timer", "mount", "automount", "swap", "target", "path", "slice"];
 
-/// A bundle's name, as images have: `[a-z0-9][a-z0-9._-]{0,62}`.
+/// A bundle's name, as everything that is pinned has: a DNS label.
 pub(super) fn name(text: &str) -> Result<(), String> {
-    let right = text.len() <= 63
-        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+    let right = text.parse::<BundleName>().is_ok();
     right.then_some(()).ok_or_else(|| {
-        "a name has a-z, 0-9, '.', '_' and '-', starts with a letter or digit, and has 63 at most".into()
+        "a name has a-z, 0-9 and '-', starts and ends with a letter or digit, and has 63 at most".into()
     })
 }
 
-/// A bundle's version: `[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}`.
+/// A bundle's version, as in `name@version`.
 pub(super) fn version(text: &str) -> Result<(), String> {
-    let right = text.len() <= 63
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b));
+    let right = format!("x@{text}").parse::<BundleRef>().is_ok();
     right.then_some(()).ok_or_else(|| {
-        "a version has letters, digits, '.', '_', '+', '~' and '-', starts with a letter or digit, and has 63 at \
-         most"
-            .into()
+        "a version has letters, digits, '.', '_', '+' and '-', starts with none of '.' and '-', and has 64 at most".into()
     })
 }
 
@@ -104,9 +100,15 @@ pub(super) fn path(text: &str) -> Result<(), String> {
         Some(part) => return Err(format!("it may not have '{part}': write the path without it")),
         None => {}
     }
-    match ["/proc", "/sys", "/dev"].into_iter().find(|kept| text == *kept || is_below(text, kept)) {
-        Some(kept) => Err(format!("{kept} is the kernel's; use a sysctl, a udev rule or a unit instead")),
-        None => Ok(()),
+    let kernels = ["/proc", "/sys", "/dev"].into_iter().find(|kept| text == *kept || is_below(text, kept));
+    if let Some(kept) = kernels {
+        return Err(format!("{kept} is the kernel's; use a sysctl, a udev rule or a unit instead"));
+    }
+    let kept = "/run/firstlight";
+    if text == kept || is_below(text, kept) {
+        Err(format!("{kept} is the agent's own; take another folder of /run"))
+    } else {
+        Ok(())
     }
 }
 
@@ -152,6 +154,43 @@ pub(super) fn unit(text: &str) -> Result<(), String> {
         .ok_or_else(|| format!("what stands before .{suffix} has letters, digits and : - _ . \\ @ only"))
 }
 
+/// A command line: words and bytes of each are bounded, and the first names a program.
+pub(super) fn argv(words: &[String]) -> Result<(), String> {
+    const WORDS: usize = 256;
+    const BYTES: usize = 32 << 10;
+    if words.first().is_none_or(|word| word.trim().is_empty()) {
+        return Err("its first word is blank, and has to name a program; /bin/true does nothing".into());
+    }
+    if words.len() > WORDS || words.iter().any(|word| word.len() > BYTES) {
+        return Err(format!(
+            "{WORDS} words are the most, and {BYTES} bytes of each; put the rest into a file"
+        ));
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err("a word has a zero byte".into());
+    }
+    Ok(())
+}
+
+/// Where TCP is connected to: `ADDRESS:PORT`.
+pub(super) fn address(text: &str) -> Result<(), String> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let port = parts.and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or_default();
+    if port == 0 || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("it is not ADDRESS:PORT, such as 127.0.0.1:2379".into());
+    }
+    Ok(())
+}
+
+/// What a check asks for: an address that starts with `http://`.
+pub(super) fn url(text: &str) -> Result<(), String> {
+    let rest = text.strip_prefix("http://").filter(|rest| !rest.is_empty() && !rest.starts_with('/'));
+    if rest.is_none() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("it is no address that starts with http://, such as http://127.0.0.1:2379/health".into());
+    }
+    Ok(())
+}
+
 /// Whether a unit is the pattern of others: `NAME@.SUFFIX`.
 pub(super) fn is_unit_template(unit: &str) -> bool {
     unit.rsplit_once('.').is_some_and(|(stem, _)| stem.ends_with('@'))
@@ -179,8 +218,10 @@ pub(super) fn account(text: &str) -> Result<(), String> {
 pub(super) fn package(text: &str) -> Result<(), String> {
     let right = text.len() <= 128
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+:-".contains(&b));
-    right.then_some(()).ok_or_else(|| "a package's name has letters, digits and . _ + : - only".into())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
+    right
+        .then_some(())
+        .ok_or_else(|| "a package's name has letters, digits and . _ + - only, no architecture".into())
 }
 
 /// An exact version of a package, as apt or dnf has it.

@@ -9,18 +9,17 @@ use std::time::Instant;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::attempt::{Purpose, attempt, give_up, recover};
-use super::check::check;
 use super::desired::{Applied, ApplyResult, Desired, Outcome};
 use super::error::{Error, Failure, Result};
 use super::hooks;
 use super::host::Host;
-use super::journal::Former;
-use super::log::{Lines, Log, Mask};
+use super::log::{Lines, Log};
+use super::mask::Mask;
 use super::observe::{Seen, drift, generation, unhealthy};
 use super::packages::{Packages, find};
 use super::process::Place;
 use super::root::Root;
-use super::store::{Current, Store};
+use super::store::Store;
 use super::units::{Supervisor, Systemd, Units};
 
 /// Puts bundles on one host. Every call blocks: use a thread of its own.
@@ -125,7 +124,7 @@ impl Applier {
     pub fn drain_hooks(&self, log: &mut dyn Log) -> Result<(), Failure> {
         let _busy = self.busy();
         let current = self.host.store.current()?;
-        let checked = check(&current.desired, self.host.manager())?;
+        let checked = self.host.former(&current)?;
         let mut lines = Lines::new(log, Mask::of([&checked]));
         for bundle in current.desired.bundles.iter().rev() {
             let done = hooks::run(&self.host, &mut lines, &bundle.bundle, "drain", &bundle.hooks.drain);
@@ -149,14 +148,12 @@ impl Applier {
 
     fn remove(&self, purpose: Purpose, log: &mut dyn Log) -> Result<Removed> {
         let _busy = self.busy();
-        let before = self.host.store.current()?;
         let outcome = self.attempt(&Desired::default(), "", purpose, log);
         let gone = matches!(outcome.result, ApplyResult::Applied | ApplyResult::Unchanged);
-        let left_over = if gone { self.left_over(&before)? } else { Vec::new() };
         if gone {
             self.host.store.forget()?;
         }
-        Ok(Removed { outcome, left_over })
+        Ok(Removed { left_over: outcome.left_over.clone(), outcome })
     }
 
     /// The generations that are kept, newest first: number and what it was.
@@ -179,6 +176,7 @@ impl Applier {
                 reason: format!("what was interrupted before could not be cleared: {error}"),
                 bundle: None,
                 changes: Vec::new(),
+                left_over: Vec::new(),
                 elapsed_ms: 0,
             },
         };
@@ -204,34 +202,6 @@ impl Applier {
             }
             _ => Ok(()),
         }
-    }
-
-    /// What bundles brought and is still there.
-    fn left_over(&self, before: &Current) -> Result<Vec<String>> {
-        let mut left = Vec::new();
-        let now = self.host.store.current()?;
-        for path in before.facts.keys() {
-            let was = before.originals.get(path).unwrap_or(&Former::Absent);
-            if *was == Former::Absent && self.host.root.look(path)?.is_some() {
-                left.push(format!("file {path}"));
-            }
-        }
-        for folder in &now.folders {
-            if self.host.root.look(folder)?.is_some() {
-                left.push(format!("folder {folder}: other files are in it"));
-            }
-        }
-        if let Some(manager) = self.host.packages.as_ref().filter(|_| !before.brought.is_empty()) {
-            let installed = manager.installed()?;
-            let there = before.brought.iter().filter(|name| installed.contains_key(*name));
-            left.extend(there.map(|name| format!("package {name}: another package needs it")));
-        }
-        for (unit, was) in &before.units {
-            if !was.active && self.host.units.state(unit)?.active {
-                left.push(format!("unit {unit} still runs"));
-            }
-        }
-        Ok(left)
     }
 
     #[cfg(test)]

@@ -1,11 +1,14 @@
 //! One attempt: compare, go forward, and back when that fails.
 
+use std::collections::BTreeSet;
+
 use super::check::{Checked, check};
 use super::desired::{ApplyResult, Desired, DriftPolicy, Outcome};
 use super::error::{Failure, Result};
 use super::host::Host;
 use super::journal::Opened;
-use super::log::{Lines, Log, Mask};
+use super::log::{Lines, Log};
+use super::mask::{Mask, places};
 use super::plan::plan;
 use super::rollback;
 use super::store::Current;
@@ -38,6 +41,7 @@ pub(super) fn attempt(
         reason: reason.text,
         bundle: reason.bundle,
         changes: Vec::new(),
+        left_over: Vec::new(),
         elapsed_ms: 0,
     };
     let (current, former, new) = match compared(host, desired) {
@@ -52,7 +56,7 @@ pub(super) fn attempt(
 
 fn compared(host: &Host, desired: &Desired) -> Result<(Current, Checked, Checked)> {
     let current = host.store.current()?;
-    let former = check(&current.desired, host.manager())?;
+    let former = host.former(&current)?;
     let new = check(desired, host.manager())?;
     Ok((current, former, new))
 }
@@ -73,6 +77,7 @@ fn tried(
         reason: String::new(),
         bundle: None,
         changes: Vec::new(),
+        left_over: Vec::new(),
         elapsed_ms: 0,
     };
     let same = current.number > 0 && current.desired == new.desired;
@@ -93,6 +98,7 @@ fn tried(
         number: if same { current.number } else { current.number + 1 },
         digest: digest.to_owned(),
         desired: new.desired.clone(),
+        masks: places(new),
         ..current.clone()
     };
     if plan.is_empty() {
@@ -106,14 +112,34 @@ fn tried(
     let opened = begin(host, current, &plan, digest)?;
     next.originals.clone_from(&current.originals);
     let lines = &mut lines;
-    let mut transaction =
-        Transaction { host, lines, current, former, new, purpose, plan, opened, next, changes: Vec::new() };
+    let (changes, left_over, stopped) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut transaction = Transaction {
+        host,
+        lines,
+        current,
+        former,
+        new,
+        purpose,
+        plan,
+        opened,
+        next,
+        changes,
+        left_over,
+        stopped,
+    };
     let forward = transaction.forward();
     let forward = forward.and_then(|()| Ok(host.store.commit(&transaction.next)?));
-    let Transaction { lines, mut opened, next, changes, .. } = transaction;
-    outcome.changes = changes;
+    let Transaction { lines, mut opened, next, changes, left_over, .. } = transaction;
+    outcome.changes = changes.iter().map(|line| lines.clean(line)).collect();
     let Err(failure) = forward else {
         outcome.result = ApplyResult::Applied;
+        if !left_over.is_empty() {
+            outcome.reason = format!(
+                "all of it is there; not all of what it does without is gone: {}",
+                left_over.join("; ")
+            );
+        }
+        outcome.left_over = left_over;
         // It is current; what is left over is cleared at the next start at the latest.
         if let Err(error) = opened.end(&host.store).and_then(|()| host.store.tidy(&next)) {
             lines.say("", "tidy", &error.to_string());
@@ -188,6 +214,7 @@ pub(super) fn recover(host: &Host, log: &mut dyn Log) -> Result<Option<Outcome>>
         reason,
         bundle: None,
         changes: Vec::new(),
+        left_over: Vec::new(),
         elapsed_ms: 0,
     };
     let digest = opened.journal.digest.clone();
@@ -196,7 +223,7 @@ pub(super) fn recover(host: &Host, log: &mut dyn Log) -> Result<Option<Outcome>>
         host.store.tidy(&current)?;
         return Ok(Some(outcome(ApplyResult::Applied, &digest, String::new())));
     }
-    let former = check(&current.desired, host.manager())?;
+    let former = host.former(&current)?;
     let mut lines = Lines::new(log, Mask::of([&former]));
     let why = "the agent or the host went down in the middle of it".to_owned();
     let (result, reason) = returned(host, &mut lines, &former, &mut opened, why);

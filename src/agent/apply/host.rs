@@ -1,13 +1,16 @@
 //! The host as the rooms of this folder see it.
 
-use super::check::CheckedFile;
+use super::check::{Checked, CheckedFile, decoded_all};
+use crate::bundle::rules;
+
 use super::desired::DesiredBundle;
 use super::error::Result;
+use super::mask;
 use super::names;
 use super::packages::{Packages, Wanted, wanted};
 use super::process::Place;
 use super::root::{Facts, Kind, Root};
-use super::store::Store;
+use super::store::{Current, Store};
 use super::units::Units;
 
 /// Everything of a host that bundles change, and the state kept of it.
@@ -23,6 +26,13 @@ impl Host {
     /// `apt`, `dnf`, or none.
     pub(super) fn manager(&self) -> Option<&'static str> {
         self.packages.as_ref().map(|packages| packages.manager())
+    }
+
+    /// The generation a host has, with the secrets of its files.
+    pub(super) fn former(&self, current: &Current) -> Result<Checked> {
+        let mut former = decoded_all(&current.desired, self.manager())?;
+        former.masks = mask::at(&current.masks, &former);
+        Ok(former)
     }
 
     /// The packages of these bundles.
@@ -55,10 +65,11 @@ impl Host {
 /// The unit whose own file or drop-in this path is (systemd.unit(5)).
 pub(super) fn unit_of(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("/etc/systemd/system/")?;
-    match rest.split_once('/') {
+    let name = match rest.split_once('/') {
         None => Some(rest),
         Some((folder, _)) => folder.strip_suffix(".d"),
-    }
+    };
+    name.filter(|name| rules::is_unit(name))
 }
 
 /// Whether systemd reads this path.

@@ -70,6 +70,26 @@ impl Former {
         }
     }
 
+    /// Whether just that is at `path`.
+    pub fn is_at(&self, root: &Root, path: &str, folder: &Path) -> Result<bool> {
+        let now = root.look(path)?;
+        Ok(match (self, now) {
+            (Self::Absent, now) => now.is_none(),
+            (_, None) => false,
+            (Self::Link { target, .. }, Some(now)) => {
+                now.kind == Kind::Link && root.read_link(path)?.as_ref() == Some(target)
+            }
+            (Self::File { blob, mode, uid, gid }, Some(now)) => {
+                let kept = folder.join(blob);
+                let content = std::fs::read(&kept)
+                    .map_err(Error::file(&kept.display().to_string(), "read the backup"))?;
+                now.kind == Kind::File
+                    && (now.mode, now.uid, now.gid) == (*mode, *uid, *gid)
+                    && root.read(path, FILE_BYTES)?.is_some_and(|now| now == content)
+            }
+        })
+    }
+
     /// Puts it back; whatever is there now goes.
     pub fn restore(&self, root: &Root, path: &str, folder: &Path) -> Result<()> {
         root.unstage(path)?;

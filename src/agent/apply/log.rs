@@ -1,8 +1,6 @@
-//! Where the lines of an attempt go, and what must never be in them.
+//! Where the lines of an attempt go.
 
-use std::collections::BTreeSet;
-
-use super::check::Checked;
+use super::mask::Mask;
 
 /// Takes the lines of an attempt, e.g. into the log of a job.
 pub trait Log: Send {
@@ -24,53 +22,6 @@ impl Log for Traced {
 impl Log for Vec<String> {
     fn line(&mut self, bundle: &str, step: &str, text: &str) {
         self.push(format!("{bundle}: {step}: {text}"));
-    }
-}
-
-/// What stands in place of a secret.
-const MASKED: &str = "••••••";
-/// Shorter pieces would mask half of any text.
-const SHORTEST: usize = 6;
-/// A secret file has at most so many pieces that are looked for.
-const PIECES: usize = 4096;
-
-/// Takes the contents of secret files out of text that goes to a log or into a reason.
-#[derive(Debug, Default, Clone)]
-pub struct Mask {
-    pieces: Vec<String>,
-}
-
-impl Mask {
-    /// Of all secret files of `generations`: each line, and what stands behind the first `=` or `:` of it.
-    pub fn of<'a>(generations: impl IntoIterator<Item = &'a Checked>) -> Self {
-        let mut pieces = BTreeSet::new();
-        let files = generations.into_iter().flat_map(|one| one.files.iter()).filter(|file| file.secret);
-        for file in files {
-            let text = String::from_utf8_lossy(&file.content);
-            for line in text.lines() {
-                let quotes: &[_] = &['"', '\'', ' ', '\t', ',', ';'];
-                let value = line.split_once(['=', ':']).map_or("", |(_, value)| value);
-                for piece in [line.trim(), value.trim_matches(quotes)] {
-                    if piece.len() >= SHORTEST && pieces.len() < PIECES {
-                        pieces.insert(piece.to_owned());
-                    }
-                }
-            }
-        }
-        let mut pieces: Vec<_> = pieces.into_iter().collect();
-        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
-        Self { pieces }
-    }
-
-    /// `text` without what is secret.
-    pub fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for piece in &self.pieces {
-            if text.contains(piece.as_str()) {
-                text = text.replace(piece.as_str(), MASKED);
-            }
-        }
-        text
     }
 }
 

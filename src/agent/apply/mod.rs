@@ -16,6 +16,7 @@ mod hooks;
 mod host;
 mod journal;
 mod log;
+mod mask;
 mod names;
 mod observe;
 pub mod packages;
@@ -24,18 +25,19 @@ mod process;
 mod quiet;
 mod rollback;
 mod root;
-mod rules;
 mod store;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod turn;
 pub mod units;
+mod verify;
 
 use crate::bundle::desired;
 
 pub use applier::{Applier, Machine, Removed};
 pub use error::{Error, Failure, Result};
-pub use log::{Log, Mask, Traced};
+pub use log::{Log, Traced};
+pub use mask::Mask;
 pub use process::Place;
 pub use root::Root;

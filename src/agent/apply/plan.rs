@@ -16,6 +16,8 @@ pub(super) struct Plan<'a> {
     pub(super) put: Vec<&'a CheckedFile>,
     /// Paths that no bundle has any more.
     pub(super) take: Vec<String>,
+    /// The files that were there by a bundle.
+    pub(super) dropped: Vec<&'a CheckedFile>,
     /// Packages that are not there, or not in the version asked for.
     pub(super) install: Vec<Wanted>,
     /// What is installed now; empty when packages are none of its business.
@@ -50,7 +52,7 @@ impl Plan<'_> {
 pub(super) fn plan<'a>(
     host: &Host,
     current: &Current,
-    former: &Checked,
+    former: &'a Checked,
     new: &'a Checked,
 ) -> Result<Plan<'a>> {
     let mut plan = Plan::default();
@@ -65,12 +67,8 @@ pub(super) fn plan<'a>(
     }
     plan.changed.remove("");
     let kept = new.by_path();
-    plan.take = former
-        .files
-        .iter()
-        .map(|file| file.path.clone())
-        .filter(|path| !kept.contains_key(path.as_str()))
-        .collect();
+    plan.dropped = former.files.iter().filter(|file| !kept.contains_key(file.path.as_str())).collect();
+    plan.take = plan.dropped.iter().map(|file| file.path.clone()).collect();
     for bundle in &new.desired.bundles {
         if former.bundle(name_of(&bundle.bundle)) != Some(bundle) {
             plan.changed.insert(bundle.bundle.clone());
@@ -135,8 +133,9 @@ fn units(host: &Host, former: &Checked, new: &Checked, plan: &mut Plan<'_>) -> R
     let (before, now) = (named(former), named(new));
     let backwards = former.desired.bundles.iter().rev().flat_map(|bundle| bundle.units.iter().rev());
     plan.gone_units = backwards.map(|unit| unit.name.clone()).filter(|name| !now.contains(name)).collect();
-    let beside = plan.put.iter().flat_map(|file| file.restart.iter().chain(&file.reload).cloned());
-    let all: BTreeSet<String> = before.into_iter().chain(now).chain(beside).collect();
+    let files: Vec<&CheckedFile> = plan.put.iter().chain(&plan.dropped).copied().collect();
+    let (restart, reload) = touched_units(&files);
+    let all: BTreeSet<String> = before.into_iter().chain(now).chain(restart).chain(reload).collect();
     for unit in all {
         let state = host.units.state(&unit)?;
         plan.units.insert(unit, state);
@@ -144,7 +143,7 @@ fn units(host: &Host, former: &Checked, new: &Checked, plan: &mut Plan<'_>) -> R
     Ok(())
 }
 
-/// Which units are restarted, and which are reloaded, when these files change.
+/// Which units are restarted, and which are reloaded, when these files change or go.
 pub(super) fn touched_units(files: &[&CheckedFile]) -> (BTreeSet<String>, BTreeSet<String>) {
     let own = files.iter().filter_map(|file| unit_of(&file.path).map(str::to_owned));
     let restart = files.iter().flat_map(|file| file.restart.iter().cloned()).chain(own).collect();

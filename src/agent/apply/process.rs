@@ -1,5 +1,6 @@
 //! Programs of the host: each in a process group of its own, with a time limit and bounded output.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,10 @@ use nix::unistd::Pid;
 
 use super::error::{Error, Result};
 
-/// Longest line that is kept; the rest of it is dropped.
-const LINE: u64 = 4096;
-/// Lines kept of one program.
-const KEPT: usize = 2000;
+/// Longest line that is read; the rest of it is dropped.
+const LINE: u64 = 64 << 10;
+/// Lines kept of one program, and bytes of them.
+const KEPT: (usize, usize) = (2000, 1 << 20);
 /// Lines of a failed program that are told.
 pub(super) const TOLD: usize = 5;
 /// How long the output of a program that ended is still read, when something it left behind holds it open.
@@ -140,13 +141,14 @@ pub(super) fn finish(mut command: Command, limit: Duration, told: &mut dyn FnMut
     drop(command); // holds the pipe's other end
     let lines = reader(output);
     let started = Instant::now();
-    let mut kept = Vec::new();
+    let (mut kept, mut bytes) = (VecDeque::new(), 0);
     let mut keep = |line: String| {
         told(&line);
-        if kept.len() == KEPT {
-            kept.remove(0);
+        bytes += line.len();
+        kept.push_back(line);
+        while kept.len() > KEPT.0 || bytes > KEPT.1 {
+            bytes -= kept.pop_front().map_or(bytes, |first| first.len());
         }
-        kept.push(line);
     };
     let mut open = true;
     let status = loop {
@@ -171,7 +173,7 @@ pub(super) fn finish(mut command: Command, limit: Duration, told: &mut dyn FnMut
     while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
         keep(line);
     }
-    Ok(Done { status, lines: kept, limit })
+    Ok(Done { status, lines: kept.into(), limit })
 }
 
 /// Ends a child and all it started.
@@ -193,6 +195,9 @@ fn reader(output: PipeReader) -> Receiver<String> {
             line.clear();
             let read = output.by_ref().take(LINE).read_until(b'\n', &mut line);
             if !matches!(read, Ok(1..)) {
+                return;
+            }
+            if line.last() != Some(&b'\n') && line.len() as u64 == LINE && output.skip_until(b'\n').is_err() {
                 return;
             }
             let text = String::from_utf8_lossy(&line);

@@ -15,6 +15,7 @@ use super::desired::{Desired, Outcome};
 use super::error::{Error, Result};
 use super::fault::step;
 use super::journal::Former;
+use super::mask::Place;
 use super::root::Facts;
 use super::units::UnitState;
 
@@ -34,6 +35,9 @@ pub struct Current {
     pub digest: String,
     /// The generation itself.
     pub desired: Desired,
+    /// Where its secrets stand in its files; they themselves are kept nowhere else.
+    #[serde(default)]
+    pub masks: Vec<Place>,
     /// Each file as it was put, for cheap comparison.
     pub facts: BTreeMap<String, Facts>,
     /// What was at the paths before any bundle brought a file there.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::attempt::Purpose;
-use super::check::{Checked, CheckedFile, digest};
+use super::check::{Checked, CheckedFile, digest, name_of};
+use super::desired::DesiredBundle;
 use super::error::{Error, Failure, Result};
 use super::host::{Host, is_unit_file};
 use super::journal::{FileStep, Former, Journal, Opened, PackageStep};
@@ -13,7 +14,7 @@ use super::plan::Plan;
 use super::quiet::{loud, quiet};
 use super::root::New;
 use super::store::Current;
-use super::{hooks, turn};
+use super::{hooks, turn, verify};
 
 /// A transaction on its way.
 pub(super) struct Transaction<'a, 'log> {
@@ -29,6 +30,10 @@ pub(super) struct Transaction<'a, 'log> {
     pub(super) next: Current,
     /// What was changed, for a person.
     pub(super) changes: Vec<String>,
+    /// What is still there although it should be gone, for a person.
+    pub(super) left_over: Vec<String>,
+    /// Names of the bundles whose `stop` hook has run.
+    pub(super) stopped: BTreeSet<String>,
 }
 
 /// Keeps all that is needed to go back, and makes the journal visible. Nothing of the host is changed yet.
@@ -60,7 +65,19 @@ impl Transaction<'_, '_> {
         self.remove_packages()?;
         self.put_again()?;
         self.tidy_up()?;
+        self.left_over = verify::left_over(self)?;
+        for line in &self.left_over {
+            self.lines.say("", "left over", line);
+        }
         Ok(())
+    }
+
+    /// Runs the `stop` hook of a bundle, one of whose units is about to stop; once.
+    pub(super) fn stop_hook(&mut self, bundle: &DesiredBundle) -> Result<()> {
+        if bundle.hooks.stop.is_empty() || !self.stopped.insert(name_of(&bundle.bundle).to_owned()) {
+            return Ok(());
+        }
+        hooks::run(self.host, self.lines, &bundle.bundle, "stop", &bundle.hooks.stop)
     }
 
     fn early_files(&mut self) -> Result<()> {
@@ -145,6 +162,7 @@ impl Transaction<'_, '_> {
             let original = self.current.units.get(&unit).copied().unwrap_or_default();
             let state = self.host.units.state(&unit)?;
             if state.active && !original.active {
+                self.before_it_goes(&unit)?;
                 self.host.units.stop(&unit)?;
                 self.changed("", "unit", format!("stop {unit}"));
             }
@@ -172,6 +190,22 @@ impl Transaction<'_, '_> {
                 Ok(())
             }
             other => other.map_err(|error| error.of(bundle)),
+        }
+    }
+
+    /// The `stop` hook that a unit had which goes.
+    fn before_it_goes(&mut self, unit: &str) -> Result<(), Failure> {
+        let bundles = &self.former.desired.bundles;
+        let Some(owner) = bundles.iter().find(|one| one.units.iter().any(|own| own.name == unit)) else {
+            return Ok(());
+        };
+        match self.stop_hook(owner) {
+            Err(error) if self.purpose == Purpose::Remove => {
+                let line = self.lines.clean(&format!("bundle {} did not stop well: {error}", owner.bundle));
+                self.changed(&owner.bundle, "stop", line);
+                Ok(())
+            }
+            done => done.map_err(|error| error.of(&owner.bundle)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::check::CheckedFile;
+use super::check::{CheckedFile, name_of};
 use super::desired::{DesiredBundle, DesiredUnit};
 use super::error::{Error, Failure, Result};
 use super::host::is_unit_file;
@@ -17,10 +17,24 @@ struct Due {
     reload: BTreeSet<String>,
 }
 
+impl Due {
+    fn add(&mut self, files: &[&CheckedFile]) {
+        let (restart, reload) = touched_units(files);
+        self.restart.extend(restart);
+        self.reload.extend(reload);
+    }
+
+    /// All but those.
+    fn others(&self, than: &BTreeSet<&str>) -> BTreeSet<String> {
+        self.restart.union(&self.reload).filter(|unit| !than.contains(unit.as_str())).cloned().collect()
+    }
+}
+
 /// Takes all bundles through, in the order they need each other.
 pub(super) fn all(transaction: &mut Transaction<'_, '_>) -> Result<(), Failure> {
     let changed_packages = !transaction.plan.install.is_empty();
-    let unit_files = transaction.plan.put.iter().any(|file| is_unit_file(&file.path));
+    let files = transaction.plan.put.iter().chain(&transaction.plan.dropped);
+    let unit_files = files.into_iter().any(|file| is_unit_file(&file.path));
     if unit_files || changed_packages {
         transaction.host.units.read_again()?;
     }
@@ -28,11 +42,17 @@ pub(super) fn all(transaction: &mut Transaction<'_, '_>) -> Result<(), Failure> 
     transaction.opened.keep()?;
     let mut due = Due::default();
     let new = transaction.new;
+    // Files of bundles that go; those of the others are their own turn.
+    let gone = |file: &&CheckedFile| new.bundle(name_of(&file.bundle)).is_none();
+    due.add(&transaction.plan.dropped.iter().copied().filter(gone).collect::<Vec<_>>());
     for (index, bundle) in new.desired.bundles.iter().enumerate() {
         let later = new.desired.bundles.iter().skip(index + 1).flat_map(|later| &later.units);
         let later: BTreeSet<&str> = later.map(|unit| unit.name.as_str()).collect();
         one(transaction, bundle, &later, &mut due).map_err(|error| error.of(&bundle.bundle))?;
     }
+    // What goes with its bundle was stopped, and stands then as it did before any bundle.
+    let gone: Vec<String> = transaction.plan.gone_units.clone();
+    beside(transaction, "", &gone.iter().map(String::as_str).collect(), &mut due)?;
     Ok(())
 }
 
@@ -51,32 +71,38 @@ fn one(
             hooks::play(host, transaction.lines, name, playbook)?;
         }
     }
-    let files: Vec<&CheckedFile> =
-        transaction.plan.put.iter().copied().filter(|file| file.bundle == name).collect();
-    let (restart, reload) = touched_units(&files);
-    due.restart.extend(restart);
-    due.reload.extend(reload);
+    let put = transaction.plan.put.iter().filter(|file| file.bundle == name);
+    let dropped = transaction.plan.dropped.iter().filter(|file| name_of(&file.bundle) == name_of(name));
+    due.add(&put.chain(dropped).copied().collect::<Vec<_>>());
     if transaction.plan.install.iter().any(|wanted| wanted.bundle == name) {
         due.restart.extend(bundle.units.iter().map(|unit| unit.name.clone()));
     }
     for unit in &bundle.units {
         stand(transaction, name, unit, due)?;
     }
-    // What others own, or the host itself: only when it runs.
-    let beside: BTreeSet<String> =
-        due.restart.union(&due.reload).filter(|unit| !later.contains(unit.as_str())).cloned().collect();
-    for unit in beside {
-        let (restart, reload) = (due.restart.remove(&unit), due.reload.remove(&unit));
-        if (restart || reload) && host.units.state(&unit)?.active {
-            act(transaction, name, if restart { "restart" } else { "reload" }, &unit)?;
-        }
-    }
+    beside(transaction, name, later, due)?;
     for check in &bundle.health {
         health::hold(host, check)?;
         transaction.lines.say(name, "health", &format!("check `{}` holds", check.name));
     }
     if changed {
         hooks::run(host, transaction.lines, name, "after", &bundle.hooks.after)?;
+    }
+    Ok(())
+}
+
+/// Units that others own, or the host itself: only when they run.
+fn beside(
+    transaction: &mut Transaction<'_, '_>,
+    bundle: &str,
+    not: &BTreeSet<&str>,
+    due: &mut Due,
+) -> Result<()> {
+    for unit in due.others(not) {
+        let (restart, reload) = (due.restart.remove(&unit), due.reload.remove(&unit));
+        if (restart || reload) && transaction.host.units.state(&unit)?.active {
+            act(transaction, bundle, if restart { "restart" } else { "reload" }, &unit)?;
+        }
     }
     Ok(())
 }
@@ -112,6 +138,11 @@ fn stand(
 }
 
 fn act(transaction: &mut Transaction<'_, '_>, bundle: &str, verb: &str, unit: &str) -> Result<()> {
+    if matches!(verb, "stop" | "restart") {
+        let new = transaction.new;
+        let owner = new.desired.bundles.iter().find(|one| one.units.iter().any(|own| own.name == unit));
+        owner.map_or(Ok(()), |owner| transaction.stop_hook(owner))?;
+    }
     let line = format!("{verb} {unit}");
     transaction.lines.say(bundle, "unit", &line);
     let units = &transaction.host.units;

@@ -1,6 +1,6 @@
 //! The syntax and the names of all templates of a bundle, before anything is rendered.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::super::check::MANIFEST;
 use super::super::facts::NAMES;
@@ -10,9 +10,19 @@ use super::super::{Bundle, words};
 use super::{Cause, Engine, Scope, cause, guard, guarded, on_deep_stack};
 
 /// What is wrong in the templates of a bundle. Names are checked only where the bundle needs no other one, whose
-/// variables it might use.
+/// variables it might use; for those see [`check_beside`].
 pub(in super::super) fn check(bundle: &Bundle) -> Vec<Problem> {
-    on_deep_stack(|| checked(bundle)).unwrap_or_else(|cause| {
+    let nothing = BTreeSet::new();
+    looked_at(bundle, bundle.manifest.needs.is_empty().then_some(&nothing))
+}
+
+/// As [`check`], for a bundle that finds the variables `others` declared by those it needs.
+pub(in super::super) fn check_beside(bundle: &Bundle, others: &BTreeSet<String>) -> Vec<Problem> {
+    looked_at(bundle, Some(others))
+}
+
+fn looked_at(bundle: &Bundle, others: Option<&BTreeSet<String>>) -> Vec<Problem> {
+    on_deep_stack(|| checked(bundle, others)).unwrap_or_else(|cause| {
         let message = format!("its templates could not be checked at all: {cause}");
         vec![Problem { file: MANIFEST.into(), line: 0, message }]
     })
@@ -32,8 +42,8 @@ pub(in super::super) fn expression(text: &str) -> Result<(), String> {
     compile().map_err(|cause| cause.message)
 }
 
-fn checked(bundle: &Bundle) -> Vec<Problem> {
-    let mut checker = Checker { engine: Engine::new(), bundle, problems: Vec::new() };
+fn checked(bundle: &Bundle, others: Option<&BTreeSet<String>>) -> Vec<Problem> {
+    let mut checker = Checker { engine: Engine::new(), bundle, others, problems: Vec::new() };
     for source in bundle.manifest.sources().into_iter().filter(|source| is_template_file(source)) {
         match bundle.sources.get(source).map(|bytes| std::str::from_utf8(bytes)) {
             Some(Ok(text)) => checker.template(source, text, None),
@@ -100,6 +110,8 @@ fn conditions(manifest: &Manifest) -> impl Iterator<Item = (usize, &str)> {
 struct Checker<'b> {
     engine: Engine,
     bundle: &'b Bundle,
+    /// Variables of the bundles that it needs; none while these are not known.
+    others: Option<&'b BTreeSet<String>>,
     problems: Vec<Problem>,
 }
 
@@ -135,10 +147,8 @@ impl Checker<'_> {
 
     fn names(&mut self, file: &str, line: Option<usize>, text: &str, names: HashSet<String>) {
         let manifest = &self.bundle.manifest;
-        if !manifest.needs.is_empty() {
-            return;
-        }
-        let known = || manifest.variables.keys().map(String::as_str).chain(NAMES);
+        let Some(others) = self.others else { return };
+        let known = || manifest.variables.keys().chain(others).map(String::as_str).chain(NAMES);
         for name in names {
             let global = self.engine.0.globals().any(|(global, _)| global == name);
             if global || known().any(|known| known == name) {

@@ -8,16 +8,15 @@ mod check;
 mod filters;
 mod guard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::value::{Enumerator, Object, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 
-pub(super) use check::{check, expression, is_template_file};
+pub(super) use check::{check, check_beside, expression, is_template_file};
 
 use super::folder::FILE_BYTES;
 use super::problem::{did_you_mean, shown};
@@ -38,8 +37,8 @@ const DEEPEST: usize = 50;
 #[derive(Debug)]
 pub(super) struct Made {
     pub text: String,
-    /// Whether it asked for a secret.
-    pub secret: bool,
+    /// The secrets it asked for, by name.
+    pub secrets: BTreeSet<String>,
 }
 
 /// Why a template cannot be rendered.
@@ -62,6 +61,11 @@ impl Scope {
         Self { values: Arc::new(values), secrets: Arc::new(secrets) }
     }
 
+    /// The secret of that name.
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().chain(self.secrets.keys()).map(String::as_str)
     }
@@ -70,7 +74,18 @@ impl Scope {
 /// The names of a scope during one rendering.
 struct Names {
     scope: Scope,
-    touched: AtomicBool,
+    touched: Mutex<BTreeSet<String>>,
+}
+
+impl Names {
+    fn new(scope: &Scope) -> Arc<Self> {
+        Arc::new(Self { scope: scope.clone(), touched: Mutex::default() })
+    }
+
+    /// The secrets that were asked for.
+    fn touched(&self) -> BTreeSet<String> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl fmt::Debug for Names {
@@ -83,7 +98,7 @@ impl Object for Names {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let key = key.as_str()?;
         if let Some(secret) = self.scope.secrets.get(key) {
-            self.touched.store(true, Ordering::Relaxed);
+            self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
             return Some(Value::from(secret.expose()));
         }
         self.scope.values.get(key).cloned()
@@ -142,18 +157,18 @@ impl Engine {
     /// Renders the text of a file.
     pub fn file(&self, scope: &Scope, name: &str, source: &str) -> Result<Made, Cause> {
         guarded(source, guard::template(source))?;
-        let names = Arc::new(Names { scope: scope.clone(), touched: AtomicBool::new(false) });
+        let names = Names::new(scope);
         let rendered = self
             .0
             .template_from_named_str(name, source)
             .and_then(|template| template.render(Value::from_dyn_object(Arc::clone(&names))));
-        let secret = names.touched.load(Ordering::Relaxed);
-        let text = rendered.map_err(|error| cause(&error, source, scope, secret))?;
+        let secrets = names.touched();
+        let text = rendered.map_err(|error| cause(&error, source, scope, !secrets.is_empty()))?;
         if text.len() as u64 > FILE_BYTES {
             let message = format!("it makes {} bytes, and {FILE_BYTES} are the most", text.len());
             return Err(Cause { line: None, message });
         }
-        Ok(Made { text, secret })
+        Ok(Made { text, secrets })
     }
 
     /// Renders a text of the manifest, which everybody may see.
@@ -162,7 +177,7 @@ impl Engine {
             return Ok(source.to_owned());
         }
         let made = self.file(scope, "bundle.toml", source)?;
-        if made.secret {
+        if !made.secrets.is_empty() {
             return Err(Cause {
                 line: None,
                 message: "a secret may stand in files only: what a manifest says is shown, and arguments are seen by \
@@ -176,7 +191,7 @@ impl Engine {
     /// Whether an expression holds.
     pub fn holds(&self, scope: &Scope, expression: &str) -> Result<bool, Cause> {
         guarded(expression, guard::expression(expression))?;
-        let names = Arc::new(Names { scope: scope.clone(), touched: AtomicBool::new(false) });
+        let names = Names::new(scope);
         let found = self
             .0
             .compile_expression(expression)
@@ -188,8 +203,7 @@ impl Engine {
                     Ok(value.is_true())
                 }
             });
-        let secret = names.touched.load(Ordering::Relaxed);
-        if secret {
+        if !names.touched().is_empty() {
             let message = "a secret cannot decide what is there; add a variable of type boolean".into();
             return Err(Cause { line: None, message });
         }

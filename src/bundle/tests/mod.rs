@@ -106,6 +106,41 @@ fn every_mistake_is_told_with_its_line() {
 }
 
 #[test]
+fn what_a_node_would_refuse_is_told_with_its_line() {
+    for (name, text, message) in [
+        ("a name that nothing can be pinned to", "name = \"a.b\"\nversion = \"1\"", "line 1: name 'a.b'"),
+        (
+            "a version that nothing can be pinned to",
+            "name = \"a\"\nversion = \"1.0~rc1\"",
+            "line 2: version '1.0~rc1'",
+        ),
+        ("a package with its architecture", "[[package]]\nname = \"libc6:i386\"", "no architecture"),
+        (
+            "a path of the agent",
+            "[[file]]\npath = \"/run/firstlight/x\"\nsource = \"files/x\"",
+            "line 4: [[file]]: path '/run/firstlight/x': /run/firstlight is the agent's own",
+        ),
+        ("a check by https", "[[health]]\nname = \"x\"\nhttp = \"https://a/\"", "starts with http://"),
+        (
+            "a check of no port",
+            "[[health]]\nname = \"x\"\ntcp = \"localhost\"",
+            "line 5: [[health]]: tcp 'localhost'",
+        ),
+        ("a check of no unit", "[[health]]\nname = \"x\"\nunit = \"etcd\"", "ends in one of"),
+        ("a check by nothing", "[[health]]\nname = \"x\"\ncommand = [\"\"]", "first word is blank"),
+        (
+            "a hook that runs nothing",
+            "[hooks]\nstop = [\" \", \"x\"]",
+            "line 4: [hooks]: stop: its first word",
+        ),
+    ] {
+        let text = if text.starts_with('[') { format!("{HEAD}{text}") } else { text.to_owned() };
+        let told = Bundle::new(text, sources(&[("files/x", "x")])).expect_err(name).to_string();
+        assert!(told.contains(message), "{name}: {told}");
+    }
+}
+
+#[test]
 fn the_nearer_value_counts_and_maps_are_merged() {
     let one = bundle(
         &format!(
@@ -157,6 +192,12 @@ fn secrets_open_for_the_appliance_only() {
     assert_eq!(key.open(&closed).map(|secret| secret.expose().to_owned()), Ok("hush".into()));
     assert!(matches!(other.open(&closed), Err(SecretError::Closed(_))));
     assert_eq!(key.open("hush").map(|_| ()), Err(SecretError::Plain));
+    // What may be closed can be opened again; nothing is cut.
+    let longest = "ä".repeat(secret::LONGEST / 2);
+    let closed = close(&key.recipient(), &longest).expect("it closes");
+    assert!(secret::is_closed(&json!(closed)));
+    assert_eq!(key.open(&closed).map(|text| text.expose() == longest), Ok(true));
+    assert_eq!(close(&key.recipient(), &(longest + "x")), Err(SecretError::Long));
     assert!(close("age1nobody", "x").is_err());
     let again = SecretKey::parse(key.text().expose()).expect("the same key");
     assert_eq!(again.recipient(), key.recipient());
@@ -211,10 +252,22 @@ fn templates_see_the_node_and_secrets_are_marked() {
     assert_eq!(text_of(&rendered, "/etc/systemd/system/x.service").0, "[Service]\nExecStart=/bin/n1\n");
     assert_eq!(rendered.bundles[0].files.len(), 4, "the one for workers is not there");
     assert_eq!((rendered.services[0].name.as_str(), rendered.services[0].port), ("x", 2));
+    assert_eq!(rendered.masks.iter().collect::<Vec<_>>(), ["it's"]);
     let masked = render(&bundles, &merged, &about(), Secrets::Masked).expect("it renders");
+    assert!(masked.masks.is_empty());
     assert_eq!(text_of(&masked, "/etc/hidden").0, format!("password = '{MASK}'\n"));
     let desired = Desired { bundles: rendered.bundles, ..Desired::default() };
-    assert_eq!(desired.digest().len(), 64);
+    assert_eq!(desired.digest(&key).len(), 64);
+    let told = Desired { masks: rendered.masks, ..desired.clone() };
+    assert_eq!(told.digest(&key), desired.digest(&key), "secrets are no part of what it is called");
+    let again = SecretKey::parse(key.text().expose()).expect("the same key");
+    assert_eq!(desired.digest(&again), desired.digest(&key));
+    assert_ne!(
+        desired.digest(&SecretKey::generate()),
+        desired.digest(&key),
+        "who has all of it but the appliance's key cannot tell"
+    );
+    assert!(!format!("{told:?}").contains("it's"));
     let shown = diff::generations(&Desired::default(), &desired);
     assert!(shown.contains("+ bundle a@1") && !shown.contains("it's"), "{shown}");
 }
@@ -288,10 +341,109 @@ fn what_cannot_be_rendered_says_where() {
         let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert!(told.iter().any(|text| text.contains(message)), "{name}: {told:?}");
     }
+    // Each part is right, and together they are not; the node would refuse them.
+    let health = |probe: &str| bundle(&format!("{HEAD}[[health]]\nname = \"x\"\n{probe}\n"), &[]);
+    let hook = bundle(&format!("{HEAD}[hooks]\nstop = [\"{{{{ node.serial }}}}\"]\n"), &[]);
+    let package = |name: &str, version: &str| {
+        let part = format!("[[package]]\nname = \"p\"\nversion = \"{version}\"\n");
+        bundle(&format!("name = \"{name}\"\nversion = \"1\"\n{part}"), &[])
+    };
+    for (name, bundles, message) in [
+        (
+            "a file below a file",
+            vec![file("a", "", "/x", ""), file("b", "", "/x/y", "")],
+            "file /x/y: lies below /x, which is a file of a@1",
+        ),
+        (
+            "a probe that is none",
+            vec![health("http = \"{{ node.name }}\"")],
+            "a@1, bundle.toml, line 3: check 'x'",
+        ),
+        ("a port that is none", vec![health("tcp = \"{{ node.name }}\"")], "ADDRESS:PORT"),
+        (
+            "a hook that becomes blank",
+            vec![hook],
+            "bundle.toml, line 3: hook 'stop': its first word is blank",
+        ),
+        (
+            "a package in two versions",
+            vec![package("a", "1"), package("b", "2")],
+            "package p: is wanted as 1 by a@1 and as 2 by b@1",
+        ),
+    ] {
+        let errors = render(&bundles, &Merged::default(), &about(), Secrets::Masked).expect_err(name);
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|text| text.contains(message)), "{name}: {told:?}");
+    }
     let order = [file("a", "\"c\"", "/x", ""), file("b", "", "/y", ""), file("c", "", "/z", "")];
     let rendered = render(&order, &Merged::default(), &about(), Secrets::Masked).expect("it renders");
     let names: Vec<&str> = rendered.bundles.iter().map(|bundle| bundle.bundle.as_str()).collect();
     assert_eq!(names, ["b@1", "c@1", "a@1"], "each after what it needs");
+}
+
+#[test]
+fn needs_that_go_round_and_names_that_nobody_declares_are_told_before_a_node_is_pinned() {
+    let make = |name: &str, needs: &[&str], variable: &str, template: &str| {
+        let needs = json!(needs).to_string();
+        let text = format!(
+            "name = \"{name}\"\nversion = \"1\"\nneeds = {needs}\n[variables.{variable}]\ntype = \"string\"\n\
+             [[file]]\npath = \"/etc/{name}\"\nsource = \"f.j2\"\n"
+        );
+        bundle(&text, &[("f.j2", template)])
+    };
+    let a = |template: &str| make("a", &["b"], "of_a", template);
+    let (b, c) = (make("b", &["c"], "of_b", ""), make("c", &[], "of_c", ""));
+    let back = make("c", &["a"], "of_c", "");
+    let two = make("b", &["a"], "of_b", "");
+    for (name, bundle, others, message) in [
+        ("all is well", a("{{ of_a }}{{ of_b }}{{ of_c }}"), vec![&b, &c], ""),
+        (
+            "a name that nobody declares",
+            a("\n{{ of_bb }}"),
+            vec![&b, &c],
+            "f.j2, line 2: unknown name 'of_bb'; did you mean",
+        ),
+        ("one that is not there yet may declare it", a("{{ of_d }}"), vec![&b], ""),
+        ("two", a(""), vec![&two], "bundle.toml, line 3: needs go round: a needs b, b needs a; break"),
+        ("three", a(""), vec![&b, &back], "needs go round: a needs b, b needs c, c needs a; break"),
+    ] {
+        let find =
+            |name: &str| others.iter().find(|one| one.manifest.name == name).map(|one| Arc::clone(one));
+        let told =
+            needs::check(&bundle, find).map_or_else(|problems| problems.to_string(), |()| String::new());
+        assert!(told.contains(message) && told.is_empty() == message.is_empty(), "{name}: {told}");
+    }
+}
+
+#[test]
+fn two_defaults_of_one_variable_are_told() {
+    let make = |name: &str, kind: &str, default: &str| {
+        let variable = format!("[variables.x]\ntype = \"{kind}\"\ndefault = {default}\n");
+        bundle(&format!("name = \"{name}\"\nversion = \"1\"\n{variable}"), &[])
+    };
+    let set = |value: serde_json::Value| json!({ "x": value }).as_object().cloned().unwrap_or_default();
+    for (name, one, other, values, message) in [
+        ("the same", make("a", "integer", "1"), make("b", "integer", "1"), Map::new(), ""),
+        (
+            "others",
+            make("a", "integer", "1"),
+            make("b", "integer", "2"),
+            Map::new(),
+            "variable 'x' is 1 by default in a@1 and 2 in b@1; give both the same default, or set it",
+        ),
+        ("others, and one is set", make("a", "integer", "1"), make("b", "integer", "2"), set(json!(3)), ""),
+        (
+            "maps, which are laid over it",
+            make("a", "map", "{ a = 1 }"),
+            make("b", "map", "{ a = 2 }"),
+            set(json!({ "b": 3 })),
+            "give both the same default",
+        ),
+    ] {
+        let layers = [Layer { origin: "appliance".into(), values: &values }];
+        let told = merge(&[&one.manifest, &other.manifest], &layers).problems.join("\n");
+        assert!(told.contains(message) && told.is_empty() == message.is_empty(), "{name}: {told}");
+    }
 }
 
 #[test]

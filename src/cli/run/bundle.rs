@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,7 @@ use crate::appliance::{
     VariableView,
 };
 use crate::bundle::desired::{Desired, DesiredBundle};
-use crate::bundle::{self, check, secret};
+use crate::bundle::{self, check, needs, secret};
 use crate::model::Variables;
 
 use super::super::CliError;
@@ -31,8 +32,12 @@ pub async fn bundle(
 ) -> Result<(), CliError> {
     match command {
         Bundle::Check { folders } => {
-            for folder in folders {
-                let bundle = read(&folder)?;
+            let bundles: Vec<Arc<bundle::Bundle>> =
+                folders.iter().map(|folder| read(folder).map(Arc::new)).collect::<Result<_, _>>()?;
+            let find = |name: &str| bundles.iter().find(|one| one.manifest.name == name).map(Arc::clone);
+            for (bundle, folder) in bundles.iter().zip(&folders) {
+                needs::check(bundle, find)
+                    .map_err(|error| CliError::Local(format!("{}:\n{error}", folder.display())))?;
                 context.done(&format!("{} is well: {} files", bundle.reference(), bundle.sources.len()))?;
             }
             Ok(())
@@ -209,11 +214,15 @@ pub async fn vars(client: &Client, command: Vars, context: Context) -> Result<()
             }
             if let Some(name) = secret {
                 let mut text = String::new();
+                // One byte more than may be, and the line break: too long a secret is refused, not cut.
                 std::io::stdin()
-                    .take(64 << 10)
+                    .take(secret::LONGEST as u64 + 2)
                     .read_to_string(&mut text)
                     .map_err(|error| CliError::Local(format!("cannot read the secret: {error}")))?;
                 let text = text.strip_suffix('\n').unwrap_or(&text);
+                if text.len() > secret::LONGEST {
+                    return Err(CliError::Local(format!("secret '{name}': {}", secret::SecretError::Long)));
+                }
                 let recipient: String = client.get("/secrets").await?;
                 let closed =
                     secret::close(&recipient, text).map_err(|error| CliError::Local(error.to_string()))?;

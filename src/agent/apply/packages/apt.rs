@@ -69,9 +69,9 @@ impl Apt {
 
     /// What a simulated run would touch, and what of it it would take away.
     fn simulated(&self, words: &[&str], more: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-        let lines = self.run("looking what apt would do", words, more, &mut |_| ())?;
         let (mut touched, mut removed) = (BTreeSet::new(), BTreeSet::new());
-        for line in &lines {
+        // Line by line: of a large installation only the last lines are kept.
+        self.run("looking what apt would do", words, more, &mut |line| {
             let mut parts = line.split_whitespace();
             if let (Some(verb @ ("Inst" | "Remv" | "Purg")), Some(name)) = (parts.next(), parts.next()) {
                 touched.insert(name.to_owned());
@@ -79,7 +79,7 @@ impl Apt {
                     removed.insert(name.to_owned());
                 }
             }
-        }
+        })?;
         Ok((touched, removed))
     }
 

@@ -89,7 +89,24 @@ pub(super) fn with_packages(packages: Vec<DesiredPackage>, files: Vec<DesiredFil
     let text = "Types: deb\nURIs: file:/srv/repo\nSuites: ./\nTrusted: yes\n".to_owned();
     let source =
         PackageSource { manager: "apt".into(), name: "firstlight".into(), text, key: "no key\n".into() };
-    Desired { bundles: vec![one], drift: DriftPolicy::Report, sources: vec![source] }
+    Desired { bundles: vec![one], sources: vec![source], ..Desired::default() }
+}
+
+/// The answer is longer than what is kept of a program's output.
+#[test]
+fn all_packages_of_a_large_installation_are_noticed() {
+    let tree = Tree::new();
+    let busybox = std::fs::read("/usr/bin/busybox").or_else(|_| std::fs::read("/bin/busybox")).unwrap();
+    let script = "#!/bin/sh\ni=0\nwhile [ $i -lt 5000 ]; do echo \"Inst p$i (1 x [all])\"; echo \"Conf p$i (1 x [all])\"; i=$((i+1)); done\n";
+    for (path, bytes) in [("/bin/sh", busybox.as_slice()), ("/usr/bin/apt-get", script.as_bytes())] {
+        std::fs::create_dir_all(tree.at(path).parent().unwrap()).unwrap();
+        std::fs::write(tree.at(path), bytes).unwrap();
+        std::fs::set_permissions(tree.at(path), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let root = super::super::Root::open(&tree.root()).unwrap();
+    let apt = super::super::packages::Apt::new(root, Place::within(&tree.root()));
+    let planned = super::super::packages::Packages::plan(&apt, &[]).unwrap().unwrap();
+    assert!(planned.len() == 5000 && planned.contains("p0"), "{}", planned.len());
 }
 
 #[test]

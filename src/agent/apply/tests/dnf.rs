@@ -53,7 +53,7 @@ fn packages_of_dnf_come_and_go() {
     let wanted = |packages| {
         let mut one = bundle("app@1", vec![file("/etc/app", "x")]);
         one.packages = packages;
-        Desired { bundles: vec![one], drift: DriftPolicy::Report, sources: vec![source.clone()] }
+        Desired { bundles: vec![one], sources: vec![source.clone()], ..Desired::default() }
     };
     let one = wanted(vec![package("fl-app", Some("1.0-1"))]);
     expect(&apply(&one), ApplyResult::Applied);

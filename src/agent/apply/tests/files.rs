@@ -103,8 +103,13 @@ fn drift_is_told_and_repaired() {
 fn hooks_run_in_order_and_only_when_something_changed() {
     let tree = Tree::new();
     let note = |word: &str| shell(&format!("echo {word} $FIRSTLIGHT_BUNDLE >> $FIRSTLIGHT_ROOT/run/notes"));
-    let hooks =
-        Hooks { prepare: note("prepare"), after: note("after"), drain: note("drain"), leave: note("leave") };
+    let hooks = Hooks {
+        prepare: note("prepare"),
+        after: note("after"),
+        stop: note("stop"),
+        drain: note("drain"),
+        leave: note("leave"),
+    };
     let mut wanted = first();
     wanted.bundles[0].hooks = hooks.clone();
     wanted.bundles.push(bundle("top@1", vec![file("/etc/top", "1")]));
@@ -170,6 +175,51 @@ fn secrets_are_in_no_log_no_reason_and_no_readable_file() {
         let mode = std::fs::metadata(tree.state().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+#[test]
+fn secrets_are_masked_in_every_form_even_after_a_restart_and_kept_in_their_files_only() {
+    let tree = Tree::new();
+    let secret = "tr0ub4dor&3";
+    let mut wanted = first();
+    let mut file = file("/etc/app.json", &format!(r#"{{"user":"admin","pass":"{secret}","port":1}}"#));
+    (file.secret, file.mode) = (true, "0600".into());
+    wanted.bundles[0].files.push(file);
+    wanted.masks.add(secret);
+    wanted.masks.add("used-by-no-file");
+    let told = shell(
+        r#"f=$FIRSTLIGHT_ROOT/etc/app.json; cat $f; echo; p=$(sed 's/.*"pass":"\([^"]*\)".*/\1/' $f)
+        echo http://admin:$(printf %s "$p" | sed 's/&/%26/')@127.0.0.1/
+        printf %s "admin:$p" | base64
+        echo '+ curl -u '$(printf %s "$p" | sed 's/&/\\&/')"#,
+    );
+    wanted.bundles[0].hooks.prepare = told.clone();
+    wanted.bundles[0].hooks.drain = told;
+    let (outcome, mut log) = tree.apply(&wanted);
+    expect(&outcome, ApplyResult::Applied);
+    // Another process, which knows only what is on disk.
+    let mut drained = Vec::new();
+    tree.applier().drain_hooks(&mut drained).unwrap();
+    let mut worse = wanted.clone();
+    worse.bundles[0].bundle = "base@2".into();
+    let fails = shell("echo \"it has $(cat $FIRSTLIGHT_ROOT/etc/app.json)\"; exit 1");
+    worse.bundles[0].health.push(health("never", Probe::Command(fails)));
+    let (broken, more) = tree.apply(&worse);
+    expect(&broken, ApplyResult::RolledBack);
+    for all in [format!("{log:?}"), format!("{drained:?}"), format!("{broken:?} {more:?}")] {
+        assert!(!all.contains("tr0ub") && !all.contains("RyMHVi") && !all.contains("0cjB1Y"), "{all}");
+        assert!(all.contains("••••••") && all.contains("admin"), "{all}");
+    }
+    for entry in std::fs::read_dir(tree.state()).unwrap().flatten() {
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains(secret) && !text.contains("used-by-no-file"), "{}", entry.path().display());
+    }
+    // They are no part of the generation.
+    wanted.masks = super::super::desired::Masks::default();
+    let applier = tree.applier();
+    let generation = applier.observed().unwrap().generation;
+    expect(&applier.apply(&wanted, &generation, &mut log), ApplyResult::Unchanged);
 }
 
 #[test]

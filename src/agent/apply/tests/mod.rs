@@ -5,6 +5,7 @@ mod check;
 mod crash;
 mod dnf;
 mod files;
+mod gone;
 mod root;
 mod systemd;
 mod units;
@@ -147,7 +148,7 @@ fn bundle(name: &str, files: Vec<DesiredFile>) -> DesiredBundle {
 }
 
 fn desired(bundles: Vec<DesiredBundle>) -> Desired {
-    Desired { bundles, drift: DriftPolicy::Report, sources: Vec::new() }
+    Desired { bundles, ..Desired::default() }
 }
 
 fn unit(name: &str) -> DesiredUnit {

@@ -99,3 +99,89 @@ fn service_that_ends_at_once_rolls_back_with_its_last_words() {
     assert!(tree.applier().observed().unwrap().unhealthy.is_empty());
     assert!(tree.read("/run/out").ends_with("unit two words 80\n"));
 }
+
+#[test]
+fn a_file_that_a_version_drops_restarts_what_read_it() {
+    let tree = Tree::new();
+    let applier = tree.applier();
+    let apply = |wanted: &Desired| {
+        let outcome = applier.apply(wanted, &digest(wanted), &mut Vec::new());
+        expect(&outcome, ApplyResult::Applied);
+        outcome.changes.into_iter().filter(|line| !line.starts_with("file")).collect::<Vec<_>>()
+    };
+    let mut wanted = web(&tree, "80");
+    let mut extra = file("/etc/web.d/extra", "1");
+    extra.restart = vec!["web.service".into()];
+    let more = "[Service]\nEnvironment=WHO=dropin\n";
+    let dropin = file("/etc/systemd/system/web.service.d/50-firstlight.conf", more);
+    wanted.bundles[0].files.extend([extra.clone(), dropin]);
+    let mut other = bundle("other@1", vec![file("/etc/web.d/other", "1")]);
+    other.files[0].restart = vec!["web.service".into()];
+    wanted.bundles.push(other);
+    apply(&wanted);
+    assert!(tree.read("/run/out").ends_with("dropin two words 80\n"));
+
+    wanted.bundles[0].bundle = "web@2".into();
+    wanted.bundles[0].files.retain(|file| file.path != "/etc/web.d/extra");
+    assert_eq!(apply(&wanted), ["restart web.service"], "a configuration file is dropped");
+    wanted.bundles[0].bundle = "web@3".into();
+    wanted.bundles[0].files.pop();
+    assert_eq!(apply(&wanted), ["restart web.service"], "a drop-in is dropped");
+    assert!(tree.read("/run/out").ends_with("unit two words 80\n"), "and its unit was read again");
+    wanted.bundles.pop();
+    assert_eq!(apply(&wanted), ["restart web.service"], "a bundle goes that had a file of another's unit");
+
+    // The check fails: it comes back with what was dropped.
+    wanted.bundles[0].files.push(extra);
+    assert_eq!(apply(&wanted), ["restart web.service"]);
+    let before = pid(&tree);
+    let mut broken = wanted.clone();
+    broken.bundles[0].bundle = "web@4".into();
+    broken.bundles[0].files.pop();
+    broken.bundles[0].health.push(health("never", Probe::Command(shell("false"))));
+    expect(&applier.apply(&broken, "broken", &mut Vec::new()), ApplyResult::RolledBack);
+    assert!(tree.at("/etc/web.d/extra").exists() && pid(&tree) != before);
+}
+
+#[test]
+fn the_stop_hook_runs_while_its_units_still_do() {
+    let tree = Tree::new();
+    let applier = tree.applier();
+    let apply = |wanted: &Desired| {
+        expect(&applier.apply(wanted, &digest(wanted), &mut Vec::new()), ApplyResult::Applied);
+    };
+    let notes = || std::mem::take(&mut tree.read("/run/notes")).replace('\n', "|");
+    let mark = tree.state().join("units/web.service.json").display().to_string();
+    let hooked = |port: &str| {
+        let mut wanted = web(&tree, port);
+        let record = format!("test -s {mark} && kill -0 $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' {mark})");
+        let text =
+            format!("{record} && echo $FIRSTLIGHT_HOOK $FIRSTLIGHT_BUNDLE >> $FIRSTLIGHT_ROOT/run/notes");
+        wanted.bundles[0].hooks.stop = shell(&text);
+        wanted
+    };
+    apply(&hooked("80"));
+    assert!(notes().starts_with('('), "a start is no stop: {}", notes());
+    let mut reload = hooked("80");
+    reload.bundles[0].files[2].content = STANDARD.encode("2");
+    apply(&reload);
+    assert!(notes().starts_with('('), "nor is a reload: {}", notes());
+    apply(&hooked("81"));
+    assert_eq!(notes(), "stop web@1|", "a restart");
+    // Another bundle's file restarts it.
+    let mut two = hooked("81");
+    two.bundles.push(bundle("two@1", vec![file("/etc/two", "1")]));
+    two.bundles[1].files[0].restart = vec!["web.service".into()];
+    apply(&two);
+    assert_eq!(notes(), "stop web@1|stop web@1|");
+    // A hook that fails keeps it running.
+    let mut fails = hooked("82");
+    fails.bundles[0].hooks.stop = shell("echo it leads; exit 1");
+    let outcome = applier.apply(&fails, "fails", &mut Vec::new());
+    expect(&outcome, ApplyResult::RolledBack);
+    assert!(outcome.reason.contains("hook `stop`") && outcome.reason.contains("it leads"), "{outcome:?}");
+    assert!(applier.observed().unwrap().unhealthy.is_empty());
+    // It goes.
+    apply(&desired(vec![bundle("two@2", vec![file("/etc/two", "1")])]));
+    assert_eq!(notes(), "stop web@1|stop web@1|stop web@1|");
+}

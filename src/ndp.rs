@@ -79,16 +79,15 @@ pub fn is_solicitation(packet: &[u8]) -> bool {
     options.is_empty()
 }
 
-/// A router advertisement from the interface at `mac`: that addresses and more come by `DHCPv6`, and which prefix is on the link; without a
-/// network to tell of, nothing. We are no router either way: its lifetime is 0. The kernel fills in the checksum.
-pub fn advertisement(mac: MacAddr, network: Option<&Network6>) -> Vec<u8> {
-    let network = network.filter(|network| network.advertise);
-    let flags = if network.is_some() { MANAGED | OTHER_CONFIGURATION } else { 0 };
+/// A router advertisement from the interface at `mac`: that addresses and more come by `DHCPv6`, and which prefixes are on the link; without a
+/// prefix to tell of, nothing. We are no router either way: its lifetime is 0. The kernel fills in the checksum.
+pub fn advertisement(mac: MacAddr, prefixes: &[&Network6]) -> Vec<u8> {
+    let flags = if prefixes.is_empty() { 0 } else { MANAGED | OTHER_CONFIGURATION };
     let mut packet = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, 0, flags];
     packet.resize(16, 0);
     packet.extend([SOURCE_LINK_LAYER_ADDRESS, 1]);
     packet.extend(mac.0);
-    if let Some(network) = network {
+    for network in prefixes {
         // Section 4.6.2: on the link, and nobody makes an address of it by itself.
         packet.extend([PREFIX_INFORMATION, 4, network.subnet.prefix, ON_LINK]);
         packet.extend(PREFIX_SECONDS.to_be_bytes());
@@ -104,7 +103,7 @@ impl Advertiser {
     ///
     /// # Errors
     /// When the system refuses the socket.
-    pub fn bind(name: &str, index: u32, mac: MacAddr, network: Option<&Network6>) -> Result<Self, NdpError> {
+    pub fn bind(name: &str, index: u32, mac: MacAddr, prefixes: &[&Network6]) -> Result<Self, NdpError> {
         let open = || {
             let socket =
                 Socket::new(Domain::IPV6, Type::RAW.nonblocking().cloexec(), Some(Protocol::ICMPV6))?;
@@ -122,8 +121,8 @@ impl Advertiser {
             socket,
             interface: name.to_owned(),
             index,
-            advertisement: advertisement(mac, network),
-            periodic: network.is_some_and(|network| network.advertise),
+            advertisement: advertisement(mac, prefixes),
+            periodic: !prefixes.is_empty(),
         })
     }
 
@@ -191,7 +190,7 @@ mod tests {
             ("with the sender's address", &with_option, true),
             ("an option longer than the packet", &too_long, false),
             ("an option without a length", &no_length, false),
-            ("an advertisement", &advertisement(MacAddr([2; 6]), None)[..], false),
+            ("an advertisement", &advertisement(MacAddr([2; 6]), &[])[..], false),
             ("another code", &[133, 1, 0, 0, 0, 0, 0, 0][..], false),
             ("cut off", &bare[..7], false),
             ("nothing", &[][..], false),
@@ -202,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_advertisement_promises_nothing() {
-        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), None);
+        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), &[]);
         assert_eq!(packet[0], 134);
         assert_eq!(packet[5], 0, "neither managed nor other configuration");
         assert_eq!(packet[6..8], [0, 0], "no router lifetime");
@@ -213,7 +212,7 @@ mod tests {
     fn with_a_prefix_addresses_come_by_dhcp() {
         let subnet: Subnet6 = "fd00:77::/64".parse().expect("a prefix");
         let network = Network6 { subnet, range: subnet.usual_range(), dns: Vec::new(), advertise: true };
-        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), Some(&network));
+        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), &[&network]);
         assert_eq!(packet.len(), 56);
         assert_eq!((packet[5], &packet[6..8]), (0xc0, &[0, 0][..]), "managed and other, and no router");
         assert_eq!(
@@ -222,7 +221,5 @@ mod tests {
             "on the link, not for addresses that hosts make themselves"
         );
         assert_eq!(packet[40..], subnet.address.octets());
-        let quiet = Network6 { advertise: false, ..network };
-        assert_eq!(advertisement(MacAddr([2; 6]), Some(&quiet)), advertisement(MacAddr([2; 6]), None));
     }
 }

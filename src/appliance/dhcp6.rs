@@ -39,7 +39,7 @@ impl Appliance {
         let Some(server) = server else {
             return Ok(Decision { silent: Some("the interface has no IPv6 address"), ..Decision::default() });
         };
-        let (at, duid) = (now(), self.duid.clone());
+        let (at, duid, names) = (now(), self.duid.clone(), self.serves_names_at(server));
         let stranger = request.client.mac.is_none_or(|mac| self.view().node_with_mac(mac).is_none());
         let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
@@ -63,7 +63,7 @@ impl Appliance {
                     duid: &duid,
                     firmware: &firmware,
                     domain: config.domain.as_deref(),
-                    names: config.dns.enabled,
+                    names,
                     serves_strangers: room,
                 };
                 let mut decision = respond(&request, &view, at);

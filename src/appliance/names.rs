@@ -1,6 +1,6 @@
 //! The nodes' domain as DNS tells of it: read from the state as it is at the moment, so that a lease is a name as soon as it is given.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::{self, MemberState, NodeView, Protocol, services};
@@ -47,8 +47,8 @@ impl Source for Appliance {
         })
     }
 
-    fn forwards_for(&self, client: Ipv4Addr) -> bool {
-        client.is_loopback() || self.config.networks.iter().any(|network| network.subnet.contains(client))
+    fn forwards_for(&self, client: IpAddr) -> bool {
+        client.is_loopback() || covered(&self.config, client)
     }
 }
 
@@ -86,10 +86,7 @@ impl Zone for Names {
     }
 
     fn covers(&self, ip: IpAddr) -> bool {
-        self.config.networks.iter().any(|network| match ip {
-            IpAddr::V4(ip) => network.subnet.contains(ip),
-            IpAddr::V6(ip) => network.v6.as_ref().is_some_and(|v6| v6.subnet.contains(ip)),
-        })
+        covered(&self.config, ip)
     }
 
     fn has_cluster(&self, cluster: &str) -> bool {
@@ -120,6 +117,14 @@ impl Zone for Names {
             found.map(|found| Target { host: found.host, port: found.port }).collect()
         })
     }
+}
+
+/// Whether an address is of one of our networks.
+fn covered(config: &Config, ip: IpAddr) -> bool {
+    config.networks.iter().any(|network| match ip {
+        IpAddr::V4(ip) => network.subnet.contains(ip),
+        IpAddr::V6(ip) => network.v6.as_ref().is_some_and(|v6| v6.subnet.contains(ip)),
+    })
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

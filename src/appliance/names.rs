@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::cluster::{self, MemberState, NodeView, Protocol, services};
 use crate::config::Config;
 use crate::dns::server::Source;
-use crate::dns::{Target, Zone};
-use crate::model::{Node, NodeId, State, World};
+use crate::dns::{Among, Target, Zone};
+use crate::model::{Network, Node, NodeId, State, World};
 
 use super::Appliance;
 use super::fleet::Plans;
@@ -89,6 +89,15 @@ impl Zone for Names {
         covered(&self.config, ip)
     }
 
+    fn overlaps(&self, first: IpAddr, last: IpAddr) -> bool {
+        let v6 = |network: &Network| network.v6.as_ref().map(|v6| IpAddr::V6(v6.subnet.address));
+        let mut begins = self.config.networks.iter().flat_map(|network| {
+            [Some(IpAddr::V4(network.subnet.address)), v6(network)].into_iter().flatten()
+        });
+        // Families do not mix: IPv4 comes before IPv6 in their order, and both ends are of one.
+        covered(&self.config, first) || begins.any(|begin| first <= begin && begin <= last)
+    }
+
     fn has_cluster(&self, cluster: &str) -> bool {
         self.world.cluster(cluster).is_some()
     }
@@ -103,17 +112,22 @@ impl Zone for Names {
         Some(ready.filter_map(|id| Some(self.world.node(NodeId(id))?.name.to_string())).collect())
     }
 
-    fn service(&self, service: &str, protocol: &str, cluster: Option<&str>) -> Option<Vec<Target>> {
+    fn service(&self, service: &str, protocol: &str, among: &Among<'_>) -> Option<Vec<Target>> {
+        let Among { cluster, role } = *among;
         let clusters =
             || self.world.clusters().filter(|one| cluster.is_none_or(|cluster| one.name == cluster));
         let is_it = |name: &str, by: Protocol| name == service && protocol_name(by) == protocol;
         let offers = |cluster: &cluster::Cluster| {
-            let views = cluster.members.iter().filter_map(|member| self.plans.views.get(&member.node));
+            let members = cluster.members.iter();
+            let members =
+                members.filter(|member| role.is_none_or(|role| member.role.as_deref() == Some(role)));
+            let views = members.filter_map(|member| self.plans.views.get(&member.node));
             views.flat_map(|view| &view.offers).any(|offer| is_it(&offer.name, offer.protocol))
         };
         clusters().any(offers).then(|| {
             let found = clusters().flat_map(|cluster| services(cluster, &self.plans.views));
             let found = found.filter(|found| is_it(&found.name, found.protocol));
+            let found = found.filter(|found| role.is_none_or(|role| found.role.as_deref() == Some(role)));
             found.map(|found| Target { host: found.host, port: found.port }).collect()
         })
     }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 
-use super::answer::{Answer, answer, datagram, one_question, refused};
+use super::answer::{Answer, answer, datagram, one_question, refused, reply_to};
 use super::forward::Forwarder;
 use super::zone::Zone;
 use crate::limit::{Limiter, Limits};
@@ -241,9 +241,7 @@ fn forwardable<S: Source>(shared: &Shared<S>, client: SocketAddr) -> bool {
 
 /// What is said of a question about others that nobody answered.
 fn unanswered<S: Source>(shared: &Shared<S>, query: &Message, client: SocketAddr) -> Message {
-    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
-    reply.metadata.recursion_desired = query.metadata.recursion_desired;
-    reply.add_queries(query.queries.iter().cloned());
+    let mut reply = reply_to(query);
     let asked = forwardable(shared, client);
     reply.metadata.response_code = if asked { ResponseCode::ServFail } else { ResponseCode::Refused };
     reply

@@ -103,6 +103,7 @@ pub struct Appliance {
     presence: Presence,
     gossip: gossip::Gossip,
     rogues: Rogues,
+    rogue_routers: Rogues,
     allowlist: Mutex<CachedAllowlist>,
     ramdisk: ArcSwap<RamdiskState>,
     /// Opens the secrets among variables.
@@ -154,6 +155,7 @@ impl Appliance {
             presence: Presence::default(),
             gossip: gossip::Gossip::default(),
             rogues: Rogues::default(),
+            rogue_routers: Rogues::default(),
             allowlist: Mutex::default(),
             ramdisk: ArcSwap::from_pointee(ramdisk),
             secrets,
@@ -172,6 +174,11 @@ impl Appliance {
     /// The state as of the last durable commit.
     pub fn view(&self) -> Arc<World> {
         self.store.view()
+    }
+
+    /// What we call ourselves in `DHCPv6`.
+    pub fn duid(&self) -> &Duid {
+        &self.duid
     }
 
     /// Whether names are served at this address of ours: only then are clients told to ask there.

@@ -12,6 +12,7 @@ pub mod message;
 pub mod pool;
 pub mod request;
 pub mod respond;
+pub mod rogue;
 pub mod server;
 
 #[cfg(test)]

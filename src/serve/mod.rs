@@ -311,10 +311,25 @@ fn start(
         services.spawn(dhcp::server::serve(socket, prober, Arc::clone(appliance), stopped.clone()));
     }
     for socket in bound.dhcp6 {
+        let interface = socket.interface().clone();
+        if six::serves_v6(&appliance.config, &interface) {
+            let (watcher, name) = (Arc::clone(appliance), interface.name.clone());
+            let heard = move |server| {
+                let (appliance, name) = (Arc::clone(&watcher), name.clone());
+                tokio::spawn(async move { appliance.rogue_heard(&name, server).await });
+            };
+            let own = appliance.duid().clone();
+            services.spawn(dhcp6::rogue::watch_for(interface, own, heard, stopped.clone()));
+        }
         services.spawn(dhcp6::server::serve(socket, Arc::clone(appliance), stopped.clone()));
     }
     for advertiser in bound.ndp {
-        services.spawn(advertiser.serve(stopped.clone()));
+        let (watcher, name) = (Arc::clone(appliance), advertiser.interface().to_owned());
+        let contradicted = move |router| {
+            let (appliance, name) = (Arc::clone(&watcher), name.clone());
+            tokio::spawn(async move { appliance.router_heard(&name, router).await });
+        };
+        services.spawn(advertiser.serve(contradicted, stopped.clone()));
     }
     for server in bound.tftp {
         services.spawn(server.serve(stopped.clone()));

@@ -76,6 +76,11 @@ pub fn serves_v4(config: &Config, interface: &Interface) -> bool {
     })
 }
 
+/// Whether `DHCPv6` is served on an interface's own link.
+pub fn serves_v6(config: &Config, interface: &Interface) -> bool {
+    on_link(config, interface).next().is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

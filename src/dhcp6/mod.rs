@@ -16,6 +16,8 @@ pub mod rogue;
 pub mod server;
 
 #[cfg(test)]
+mod captures;
+#[cfg(test)]
 mod tests;
 
 pub use request::{Request, RequestError};

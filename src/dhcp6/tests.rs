@@ -76,7 +76,7 @@ impl Default for Setting<'_> {
     }
 }
 
-fn decide_as(world: &World, request: &Request, setting: Setting<'_>) -> Decision {
+fn decide_as(world: &World, request: &Request, setting: &Setting<'_>) -> Decision {
     let (network, duid) = (network(), our_duid());
     let built_in = FirmwareTable::new(&[]).expect("the built-in tables");
     let view = View {
@@ -96,7 +96,7 @@ fn decide_as(world: &World, request: &Request, setting: Setting<'_>) -> Decision
 }
 
 fn decide_at(world: &World, request: &Request, strangers: bool, now: Timestamp) -> Decision {
-    decide_as(world, request, Setting { strangers, now, ..Setting::default() })
+    decide_as(world, request, &Setting { strangers, now, ..Setting::default() })
 }
 
 fn decide(world: &mut World, request: &Request) -> Decision {
@@ -381,7 +381,7 @@ fn firmware_gets_its_boot_file() {
         let decision = decide_as(
             &World::default(),
             &request(1, kind::SOLICIT, false, options),
-            Setting { scripts, ..Setting::default() },
+            &Setting { scripts, ..Setting::default() },
         );
         let reply = decision.reply.expect("an offer");
         let found = find(&reply.options, option::BOOTFILE_URL).map(String::from_utf8_lossy);
@@ -411,7 +411,7 @@ fn a_boot_file_is_told_what_its_table_says() {
         let options = vec![(option::CLIENT_ARCH_TYPE, vec![0, 7]), (option::ORO, asked), ia(1, &[])];
         let request = request(1, kind::SOLICIT, false, options);
         let setting = Setting { firmware: Some(&firmware), ..Setting::default() };
-        let reply = decide_as(&World::default(), &request, setting).reply.expect("an offer");
+        let reply = decide_as(&World::default(), &request, &setting).reply.expect("an offer");
         assert_eq!(find(&reply.options, option::BOOTFILE_PARAM), told, "RFC 5970 3.2");
     }
     let nii = vec![(option::NII, vec![1, 3, 16]), ia(1, &[])];

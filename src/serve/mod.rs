@@ -258,12 +258,12 @@ async fn bind(
         http.push(Listener::tcp(SocketAddr::from((*ip, config.http_port))).await?);
         names_at.push(IpAddr::V6(*ip));
     }
-    let mut served = Vec::new();
+    let mut asked_at = Vec::new();
     for ip in names_at.into_iter().filter(|_| config.dns.enabled) {
         match dns::Server::bind(ip, 53).await {
             Ok(server) => {
                 names.push(server);
-                served.push(ip);
+                asked_at.push(ip);
             }
             Err(error) if config.dns.demanded => return Err(error.into()),
             // Machines boot all the same; nobody finds them by name.
@@ -271,7 +271,7 @@ async fn bind(
         }
     }
     // Nobody else sets it.
-    let _ = appliance.names_at.set(served);
+    let _ = appliance.names_at.set(asked_at);
     let admin = Listener::unix(&config.socket).await?;
     Ok(Bound { dhcp, dhcp6, ndp, tftp, http, agents, syslog, dns: names, admin })
 }

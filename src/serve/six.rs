@@ -36,12 +36,14 @@ pub fn own(config: &Config, interfaces: &[Interface]) -> Result<Vec<Own6>, Inter
     let mut relayed = config.networks.iter().filter(|network| network.interface.is_none());
     if let Some(v6) = relayed.find_map(|network| network.v6.as_ref()) {
         let first = |interface: &Interface| interface.addresses6.first().copied();
-        if interfaces.iter().filter_map(first).next().is_none() {
+        if !interfaces.iter().any(|interface| first(interface).is_some()) {
             let names = interfaces.iter().map(|interface| interface.name.clone()).collect();
             return Err(InterfaceError::NoRelay6 { subnet: v6.subnet, names });
         }
         for interface in interfaces {
-            first(interface).into_iter().for_each(|ip| add(interface, ip));
+            if let Some(ip) = first(interface) {
+                add(interface, ip);
+            }
         }
     }
     Ok(all)

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
-use crate::model::{MacAddr, Network6};
+use crate::model::{MacAddr, Network6, Subnet6};
 
 /// `ICMPv6` types (RFC 4861 sections 4.1 and 4.2).
 const ROUTER_SOLICITATION: u8 = 133;
@@ -24,6 +24,8 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 /// `ff02::2`, all routers on the link.
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+/// Shortest time between two that go to all nodes (RFC 4861 section 10, `MIN_DELAY_BETWEEN_RAS`).
+const SPACING: Duration = Duration::from_secs(3);
 /// Shortest time between two answers; what comes faster is dropped. A whole rack that boots at once fits.
 const PACE: Duration = Duration::from_millis(2);
 /// Flags of an advertisement (section 4.2).
@@ -34,6 +36,8 @@ const OTHER_CONFIGURATION: u8 = 0x40;
 const PREFIX_INFORMATION: u8 = 3;
 /// See [`PREFIX_INFORMATION`].
 const ON_LINK: u8 = 0x80;
+/// See [`PREFIX_INFORMATION`].
+const AUTONOMOUS: u8 = 0x40;
 /// How long the prefix holds without news (section 6.2.1, `AdvValidLifetime`: 30 days).
 const PREFIX_SECONDS: u32 = 2_592_000;
 /// `ff02::1`, all nodes on the link.
@@ -60,35 +64,74 @@ pub struct Advertiser {
     socket: UdpSocket,
     interface: String,
     index: u32,
+    mac: MacAddr,
     advertisement: Vec<u8>,
-    /// Whether it is also sent unasked: there is something to tell.
-    periodic: bool,
+    /// What is told of; when there is something, it is also sent unasked.
+    prefixes: Vec<Subnet6>,
+}
+
+/// What a packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// A solicitation of this host.
+    Solicitation(Ipv6Addr),
+    /// One of a host that has no address yet, as UEFI sends it: it is answered to all (section 6.2.6).
+    Nameless,
+    /// An advertisement of this router that says something else than ours.
+    Contradiction(Ipv6Addr),
+    /// Anything else.
+    Nothing,
 }
 
 /// Whether `packet` is a well-formed router solicitation (RFC 4861 section 6.1.1).
 pub fn is_solicitation(packet: &[u8]) -> bool {
     let [ROUTER_SOLICITATION, 0, _, _, _, _, _, _, options @ ..] = packet else { return false };
-    let mut options = options;
-    while let [_, blocks, ..] = options {
-        // A length of 0 makes the whole packet invalid (section 4.6).
-        match options.split_at_checked(usize::from(*blocks) * 8) {
-            Some((option, rest)) if !option.is_empty() => options = rest,
-            _ => return false,
-        }
-    }
-    options.is_empty()
+    split(options).is_some()
 }
 
-/// A router advertisement from the interface at `mac`: that addresses and more come by `DHCPv6`, and which prefix is on the link; without a
-/// network to tell of, nothing. We are no router either way: its lifetime is 0. The kernel fills in the checksum.
-pub fn advertisement(mac: MacAddr, network: Option<&Network6>) -> Vec<u8> {
-    let network = network.filter(|network| network.advertise);
-    let flags = if network.is_some() { MANAGED | OTHER_CONFIGURATION } else { 0 };
+/// The options of a message, each with its head; none when one is malformed, which makes the whole message invalid (section 4.6).
+fn split(mut options: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut found = Vec::new();
+    while let [_, blocks, ..] = options {
+        let (option, rest) = options.split_at_checked(usize::from(*blocks) * 8)?;
+        if option.is_empty() {
+            return None;
+        }
+        found.push(option);
+        options = rest;
+    }
+    options.is_empty().then_some(found)
+}
+
+/// Whether `packet` is another's advertisement that says something else than ours, which is of these prefixes (section 6.2.7): that
+/// addresses do not come by `DHCPv6`, that hosts make them themselves, or that another prefix is on the link. A router that is one (its
+/// lifetime is not 0) contradicts nothing by that.
+pub fn contradicts(packet: &[u8], own: MacAddr, prefixes: &[Subnet6]) -> bool {
+    let [ROUTER_ADVERTISEMENT, 0, _, _, _, flags, _, _, _, _, _, _, _, _, _, _, options @ ..] = packet else {
+        return false;
+    };
+    let Some(options) = split(options) else { return false };
+    let is_own = |option: &&[u8]| matches!(option, [SOURCE_LINK_LAYER_ADDRESS, 1, mac @ ..] if *mac == own.0);
+    let other_prefix = |option: &&[u8]| {
+        let [PREFIX_INFORMATION, 4, length, flags, rest @ ..] = option else { return false };
+        let prefix = rest.get(12..).and_then(|prefix| <[u8; 16]>::try_from(prefix).ok()).map(Ipv6Addr::from);
+        let known = |ours: &Subnet6| ours.prefix == *length && prefix.is_some_and(|ip| ours.contains(ip));
+        flags & AUTONOMOUS != 0 || (flags & ON_LINK != 0 && !prefixes.iter().any(known))
+    };
+    !prefixes.is_empty()
+        && !options.iter().any(is_own)
+        && (flags & MANAGED == 0 || options.iter().any(other_prefix))
+}
+
+/// A router advertisement from the interface at `mac`: that addresses and more come by `DHCPv6`, and which prefixes are on the link; without a
+/// prefix to tell of, nothing. We are no router either way: its lifetime is 0. The kernel fills in the checksum.
+pub fn advertisement(mac: MacAddr, prefixes: &[&Network6]) -> Vec<u8> {
+    let flags = if prefixes.is_empty() { 0 } else { MANAGED | OTHER_CONFIGURATION };
     let mut packet = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, 0, flags];
     packet.resize(16, 0);
     packet.extend([SOURCE_LINK_LAYER_ADDRESS, 1]);
     packet.extend(mac.0);
-    if let Some(network) = network {
+    for network in prefixes {
         // Section 4.6.2: on the link, and nobody makes an address of it by itself.
         packet.extend([PREFIX_INFORMATION, 4, network.subnet.prefix, ON_LINK]);
         packet.extend(PREFIX_SECONDS.to_be_bytes());
@@ -99,12 +142,27 @@ pub fn advertisement(mac: MacAddr, network: Option<&Network6>) -> Vec<u8> {
     packet
 }
 
+/// What a packet of `from` is to the interface at `own`, which advertises `prefixes`.
+fn heard(packet: &[u8], from: IpAddr, own: MacAddr, prefixes: &[Subnet6]) -> Heard {
+    match from {
+        // Section 6.1.1: it has no hardware address to tell, either.
+        IpAddr::V6(peer) if peer.is_unspecified() && packet.len() == 8 && is_solicitation(packet) => {
+            Heard::Nameless
+        }
+        // A link-local sender is on this link: no router passes it on.
+        IpAddr::V6(peer) if !peer.is_unicast_link_local() => Heard::Nothing,
+        IpAddr::V6(peer) if is_solicitation(packet) => Heard::Solicitation(peer),
+        IpAddr::V6(peer) if contradicts(packet, own, prefixes) => Heard::Contradiction(peer),
+        _ => Heard::Nothing,
+    }
+}
+
 impl Advertiser {
     /// Listens on the interface `name`, whose index and address are given.
     ///
     /// # Errors
     /// When the system refuses the socket.
-    pub fn bind(name: &str, index: u32, mac: MacAddr, network: Option<&Network6>) -> Result<Self, NdpError> {
+    pub fn bind(name: &str, index: u32, mac: MacAddr, prefixes: &[&Network6]) -> Result<Self, NdpError> {
         let open = || {
             let socket =
                 Socket::new(Domain::IPV6, Type::RAW.nonblocking().cloexec(), Some(Protocol::ICMPV6))?;
@@ -114,6 +172,7 @@ impl Advertiser {
             socket.set_unicast_hops_v6(255)?;
             socket.set_multicast_hops_v6(255)?;
             socket.set_multicast_if_v6(index)?;
+            socket.set_multicast_loop_v6(false)?;
             // A raw socket sends and receives datagrams, so tokio's type for those serves.
             UdpSocket::from_std(std::net::UdpSocket::from(std::os::fd::OwnedFd::from(socket)))
         };
@@ -122,8 +181,9 @@ impl Advertiser {
             socket,
             interface: name.to_owned(),
             index,
-            advertisement: advertisement(mac, network),
-            periodic: network.is_some_and(|network| network.advertise),
+            mac,
+            advertisement: advertisement(mac, prefixes),
+            prefixes: prefixes.iter().map(|network| network.subnet).collect(),
         })
     }
 
@@ -132,28 +192,37 @@ impl Advertiser {
         &self.interface
     }
 
-    /// Answers until told to stop.
-    pub async fn serve(self, mut shutdown: watch::Receiver<bool>) {
+    /// Answers until told to stop; `contradicted` is told of each advertisement that says something else than ours.
+    pub async fn serve(self, mut contradicted: impl FnMut(Ipv6Addr), mut shutdown: watch::Receiver<bool>) {
         let mut sent = 0;
         let mut next = tokio::time::Instant::now();
+        let mut to_all = None;
         loop {
             let peer = tokio::select! {
                 peer = self.receive() => peer,
-                () = tokio::time::sleep_until(next), if self.periodic => {
-                    next = tokio::time::Instant::now() + if sent < INITIAL { INITIAL_PACE } else { PERIOD };
+                () = tokio::time::sleep_until(next), if !self.prefixes.is_empty() => {
+                    let now = tokio::time::Instant::now();
+                    to_all = Some(now);
+                    next = now + if sent < INITIAL { INITIAL_PACE } else { PERIOD };
                     sent += 1;
-                    Ok(Some(ALL_NODES))
+                    Ok(Heard::Solicitation(ALL_NODES))
                 }
                 _ = shutdown.wait_for(|stop| *stop) => return,
             };
             match peer {
-                Ok(Some(peer)) => {
+                Ok(Heard::Solicitation(peer)) => {
                     let target = SocketAddr::V6(SocketAddrV6::new(peer, 0, 0, self.index));
                     if let Err(error) = self.socket.send_to(&self.advertisement, target).await {
                         tracing::debug!(interface = %self.interface, %peer, %error, "router advertisement not sent");
                     }
                 }
-                Ok(None) => continue,
+                Ok(Heard::Contradiction(router)) => contradicted(router),
+                // The next that goes to all comes earlier.
+                Ok(Heard::Nameless) => {
+                    let now = tokio::time::Instant::now();
+                    next = next.min(to_all.map_or(now, |last| now.max(last + SPACING)));
+                }
+                Ok(Heard::Nothing) => continue,
                 Err(error) => {
                     tracing::debug!(interface = %self.interface, %error, "router solicitation not received");
                 }
@@ -162,23 +231,18 @@ impl Advertiser {
         }
     }
 
-    /// The next packet's sender, if it is one that is answered.
-    async fn receive(&self) -> io::Result<Option<Ipv6Addr>> {
+    /// The next packet.
+    async fn receive(&self) -> io::Result<Heard> {
         let mut buffer = [0; 1500];
         let (length, from) = self.socket.recv_from(&mut buffer).await?;
-        let solicits = buffer.get(..length).is_some_and(is_solicitation);
-        // A link-local sender is on this link: no router passes it on.
-        Ok(match from.ip() {
-            IpAddr::V6(peer) if solicits && peer.is_unicast_link_local() => Some(peer),
-            _ => None,
-        })
+        let packet = buffer.get(..length).unwrap_or_default();
+        Ok(heard(packet, from.ip(), self.mac, &self.prefixes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Subnet6;
 
     #[test]
     fn solicitations() {
@@ -191,7 +255,7 @@ mod tests {
             ("with the sender's address", &with_option, true),
             ("an option longer than the packet", &too_long, false),
             ("an option without a length", &no_length, false),
-            ("an advertisement", &advertisement(MacAddr([2; 6]), None)[..], false),
+            ("an advertisement", &advertisement(MacAddr([2; 6]), &[])[..], false),
             ("another code", &[133, 1, 0, 0, 0, 0, 0, 0][..], false),
             ("cut off", &bare[..7], false),
             ("nothing", &[][..], false),
@@ -201,8 +265,59 @@ mod tests {
     }
 
     #[test]
+    fn another_router() {
+        let network = |text: &str| {
+            let subnet: Subnet6 = text.parse().expect("a prefix");
+            Network6 { subnet, range: subnet.usual_range(), dns: Vec::new(), advertise: true }
+        };
+        let (ours, other) = (network("fd00:77::/64"), network("fd00:99::/64"));
+        let (own, foreign) = (MacAddr([2, 0, 0, 0, 0, 7]), MacAddr([2, 0, 0, 0, 0, 8]));
+        let same = advertisement(foreign, &[&ours]);
+        let changed = |at: usize, value: u8| {
+            let mut packet = same.clone();
+            packet[at] = value;
+            packet
+        };
+        for (name, packet, expected) in [
+            ("the same of another", same.clone(), false),
+            ("section 4.2: a default router", changed(7, 200), false),
+            ("section 4.2: not managed", changed(5, 0), true),
+            ("section 4.6.2: hosts make addresses", changed(27, 0xc0), true),
+            ("section 4.6.2: another prefix", advertisement(foreign, &[&ours, &other]), true),
+            ("no prefix", advertisement(foreign, &[]), true),
+            ("our own", advertisement(own, &[&other]), false),
+            ("section 4.6: an option without a length", changed(25, 0), false),
+            ("another code", changed(1, 1), false),
+            ("cut off", same[..10].to_vec(), false),
+        ] {
+            assert_eq!(contradicts(&packet, own, &[ours.subnet]), expected, "{name}");
+        }
+        let near: Ipv6Addr = "fe80::8".parse().expect("an address");
+        let global: Ipv6Addr = "fd00:77::8".parse().expect("an address");
+        let solicitation = vec![133, 0, 0, 0, 0, 0, 0, 0];
+        let with_mac = [&solicitation[..], &[1, 1, 2, 0, 0, 0, 0, 8]].concat();
+        for (name, packet, from, expected) in [
+            ("a host", &with_mac, near, Heard::Solicitation(near)),
+            (
+                "section 6.2.6: a host without an address",
+                &solicitation,
+                Ipv6Addr::UNSPECIFIED,
+                Heard::Nameless,
+            ),
+            ("section 6.1.1: but with a hardware address", &with_mac, Ipv6Addr::UNSPECIFIED, Heard::Nothing),
+            ("from elsewhere", &solicitation, global, Heard::Nothing),
+            ("another router", &changed(5, 0), near, Heard::Contradiction(near)),
+            ("section 6.1.2: a router from elsewhere", &changed(5, 0), global, Heard::Nothing),
+            ("a router that agrees", &same, near, Heard::Nothing),
+        ] {
+            assert_eq!(heard(packet, from.into(), own, &[ours.subnet]), expected, "{name}");
+        }
+        assert!(!contradicts(&changed(5, 0), own, &[]), "where we advertise nothing, nobody contradicts");
+    }
+
+    #[test]
     fn the_advertisement_promises_nothing() {
-        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), None);
+        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), &[]);
         assert_eq!(packet[0], 134);
         assert_eq!(packet[5], 0, "neither managed nor other configuration");
         assert_eq!(packet[6..8], [0, 0], "no router lifetime");
@@ -213,7 +328,7 @@ mod tests {
     fn with_a_prefix_addresses_come_by_dhcp() {
         let subnet: Subnet6 = "fd00:77::/64".parse().expect("a prefix");
         let network = Network6 { subnet, range: subnet.usual_range(), dns: Vec::new(), advertise: true };
-        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), Some(&network));
+        let packet = advertisement(MacAddr([2, 0, 0, 0, 0, 7]), &[&network]);
         assert_eq!(packet.len(), 56);
         assert_eq!((packet[5], &packet[6..8]), (0xc0, &[0, 0][..]), "managed and other, and no router");
         assert_eq!(
@@ -222,7 +337,5 @@ mod tests {
             "on the link, not for addresses that hosts make themselves"
         );
         assert_eq!(packet[40..], subnet.address.octets());
-        let quiet = Network6 { advertise: false, ..network };
-        assert_eq!(advertisement(MacAddr([2; 6]), Some(&quiet)), advertisement(MacAddr([2; 6]), None));
     }
 }

@@ -27,6 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
         firmware: &FirmwareTable::default(),
         domain: Some("a.b"),
         names: true,
+        http_port: 8080,
+        script: true,
         serves_strangers: true,
     };
     let mut world = World::default();

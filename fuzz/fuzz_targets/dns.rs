@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use firstlight::dns::answer::{datagram, one_question};
-use firstlight::dns::{Answer, Target, Zone, answer};
+use firstlight::dns::{Among, Answer, Target, Zone, answer};
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;
 
@@ -29,13 +29,16 @@ impl Zone for Small {
     fn covers(&self, _: IpAddr) -> bool {
         true
     }
+    fn overlaps(&self, _: IpAddr, _: IpAddr) -> bool {
+        true
+    }
     fn has_cluster(&self, cluster: &str) -> bool {
         cluster == "c"
     }
     fn role(&self, _: &str, _: &str) -> Option<Vec<String>> {
         Some(vec!["n".into()])
     }
-    fn service(&self, _: &str, _: &str, _: Option<&str>) -> Option<Vec<Target>> {
+    fn service(&self, _: &str, _: &str, _: &Among<'_>) -> Option<Vec<Target>> {
         Some(vec![Target { host: "n".into(), port: 1 }; 60])
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::{Action, ScriptContext, next_action};
 use crate::model::{
-    BootAttempt, Change, EventKind, Facts, Identity, MacAddr, Node, Order, Purpose, Sha256Digest, Signal,
-    State, Timestamp, World,
+    BootAttempt, Change, EventKind, Facts, Identity, ImageRef, MacAddr, Node, Order, Purpose, Sha256Digest,
+    Signal, State, Timestamp, World,
 };
 use crate::store::Tx;
 
@@ -17,6 +17,9 @@ use super::{AppError, Appliance, now, random};
 
 /// Longest text of a report that is kept, in characters.
 const REPORT_TEXT: usize = 128;
+/// Why a node that boots over IPv6 alone does not get the ramdisk.
+const NEEDS_IPV4: &str = "it needs the ramdisk, whose agent speaks IPv4: serve DHCPv4 on its network as well, or pin an image \
+                          that runs from memory";
 
 /// What a node says of itself, authenticated by the one-time token of its boot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -51,22 +54,23 @@ impl Appliance {
     ///
     /// # Errors
     /// When the MAC is not known or does not hold `ip`.
-    pub async fn boot_script(
-        &self,
-        mac: MacAddr,
-        ip: Ipv4Addr,
-        base_url: String,
-    ) -> Result<String, AppError> {
+    pub async fn boot_script(&self, mac: MacAddr, ip: IpAddr, base_url: String) -> Result<String, AppError> {
         let token = hex::encode(random::<16>()?);
         let (at, ramdisk, scripts) = (now(), self.ramdisk_image(), self.scripts.clone());
-        let (discovery, arguments) = (self.discovery_image(), self.ramdisk_arguments(ip, &base_url, at));
+        let (discovery, arguments) = (self.discovery_image(), self.boot_arguments(ip, &base_url, at));
         self.store
             .transact(move |tx| {
                 let before = node_at(tx.world(), mac, ip)?;
                 let mut node = before.clone();
                 let stranger = !node.state.is_trusted();
                 let agent = if stranger && node.order.is_none() { &discovery } else { &ramdisk };
-                let action = next_action(tx.world(), &node, agent.as_ref());
+                // The ramdisk's agent speaks IPv4: a stranger waits without it, and says for what.
+                let speaks = |image: &ImageRef| ip.is_ipv4() || ramdisk.as_ref() != Some(image);
+                let agent = agent.as_ref().filter(|image| !stranger || speaks(image));
+                let action = match next_action(tx.world(), &node, agent) {
+                    Action::Agent(boot, _) if !speaks(&boot.image) => Action::Wait(NEEDS_IPV4.into()),
+                    action => action,
+                };
                 if let Some((boot, purpose)) = action.boot() {
                     node.boot = Some(BootAttempt {
                         image: boot.image.clone(),
@@ -100,9 +104,15 @@ impl Appliance {
                 if node != before {
                     tx.put(Change::PutNode(node.clone()));
                 }
-                let arguments = if matches!(action, Action::Agent(..)) { arguments.as_slice() } else { &[] };
-                let about =
-                    ScriptContext { node: &node, mac, ip, base_url: &base_url, token: &token, arguments };
+                let arguments = arguments.of(&action);
+                let about = ScriptContext {
+                    node: &node,
+                    mac,
+                    ip,
+                    base_url: &base_url,
+                    token: &token,
+                    arguments: &arguments,
+                };
                 Ok(scripts.render(&action, &about)?)
             })
             .await
@@ -112,7 +122,7 @@ impl Appliance {
     ///
     /// # Errors
     /// When the token is not the one of the boot that was handed to this address, or the report makes no sense.
-    pub async fn report(&self, ip: Ipv4Addr, token: &str, report: Report) -> Result<(), AppError> {
+    pub async fn report(&self, ip: IpAddr, token: &str, report: Report) -> Result<(), AppError> {
         let (at, token) = (now(), Sha256Digest::of(token.as_bytes()));
         let report = cut(report);
         self.store
@@ -153,7 +163,7 @@ impl Appliance {
     ///
     /// # Errors
     /// When the token is not the one of the boot that was handed to this address.
-    pub fn next(&self, ip: Ipv4Addr, token: &str) -> Result<Next, AppError> {
+    pub fn next(&self, ip: IpAddr, token: &str) -> Result<Next, AppError> {
         let world = self.view();
         let node = node_of_boot(&world, ip, Sha256Digest::of(token.as_bytes()))?;
         Ok(match next_action(&world, node, self.discovery_image().as_ref()) {
@@ -203,7 +213,7 @@ fn note_script(tx: &mut Tx, node: &mut Node, at: Timestamp, kind: EventKind) {
     node.waits_for = waits_for;
 }
 
-fn node_at(world: &World, mac: MacAddr, ip: Ipv4Addr) -> Result<Node, AppError> {
+fn node_at(world: &World, mac: MacAddr, ip: IpAddr) -> Result<Node, AppError> {
     let node = world.node_with_mac(mac).ok_or_else(|| {
         AppError::NotFound(format!("no node has the MAC {mac}; it has to ask for an address here first"))
     })?;
@@ -213,7 +223,12 @@ fn node_at(world: &World, mac: MacAddr, ip: Ipv4Addr) -> Result<Node, AppError> 
     Ok(node.clone())
 }
 
-pub(super) fn node_of_boot(world: &World, ip: Ipv4Addr, token: Sha256Digest) -> Result<&Node, AppError> {
+pub(super) fn node_of_boot(
+    world: &World,
+    ip: impl Into<IpAddr>,
+    token: Sha256Digest,
+) -> Result<&Node, AppError> {
+    let ip = ip.into();
     let forbidden =
         || AppError::Forbidden("the token is not that of this address's boot; boot the node again".into());
     let node = world.node_at(ip).ok_or_else(forbidden)?;

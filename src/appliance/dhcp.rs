@@ -102,6 +102,7 @@ impl Appliance {
             self.rogue_heard(&interface.name, other).await;
         }
         let server_identifier = request.client.relay.server.unwrap_or(server);
+        let answers_names = self.serves_names_at(server);
         let subnet = network.subnet;
         // Only a stranger is looked up there: the list's file is not asked for at every packet.
         let stranger = self.view().node_with_mac(request.client.mac).is_none();
@@ -126,7 +127,7 @@ impl Appliance {
                     firmware: &firmware,
                     http_port: config.http_port,
                     domain: config.domain.as_deref(),
-                    names: config.dns.enabled,
+                    names: answers_names,
                     options: &options_for(tx.world(), &config.options, network, request.client.mac),
                     serves_strangers: tx.world().strangers() < config.enrolment.max_unknown,
                 };

@@ -2,21 +2,40 @@
 
 use std::sync::Arc;
 
+use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
 use crate::dhcp6::message::Message;
+use crate::dhcp6::request::Wants;
 use crate::dhcp6::server::Exchange6;
 use crate::dhcp6::{Decision, Request, View, respond};
-use crate::model::{Change, Network, Network6, NodeId};
+use crate::model::{Change, DhcpMode, Network, Network6, NodeId};
 
 use super::dhcp::{Rules, Told, discover, keep_node};
 use super::{AppError, Appliance, now, random};
 
 impl Exchange6 for Appliance {
+    fn rank6(&self, request: &Request) -> Rank {
+        let world = self.view();
+        let node = request.client.mac.is_some_and(|mac| world.node_with_mac(mac).is_some());
+        let duid = request.client.duid.as_ref();
+        if node || duid.is_some_and(|duid| world.leases6_of(duid).next().is_some()) {
+            Rank::Known
+        } else if world.strangers() < self.config.enrolment.max_unknown
+            // Nothing is kept of who asks for these.
+            || matches!(request.wants, Wants::Information | Wants::Confirm)
+        {
+            Rank::Stranger
+        } else {
+            Rank::Excess
+        }
+    }
+
     async fn exchange6(&self, request: Request, interface: &Interface) -> Option<Message> {
         let (wants, mac, xid) = (request.wants, request.client.mac, hex::encode(request.xid));
+        let nii = request.client.interface;
         match self.dhcp6(request, interface).await {
             Ok(Decision { reply, silent, .. }) => {
-                tracing::info!(?wants, ?mac, xid, silent, "DHCPv6");
+                tracing::info!(?wants, ?mac, xid, ?nii, silent, "DHCPv6");
                 reply
             }
             Err(error) => {
@@ -31,15 +50,15 @@ impl Appliance {
     async fn dhcp6(&self, request: Request, interface: &Interface) -> Result<Decision, AppError> {
         let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
         let chosen = network_of(&config.networks, interface, &request)
-            .map(|(network, v6)| (network.lease, v6.clone()));
-        let Some((lease, network)) = chosen else {
+            .map(|(network, v6)| (network.lease, network.dhcp, v6.clone()));
+        let Some((lease, dhcp, network)) = chosen else {
             return Ok(Decision { silent: Some("no network is configured for it"), ..Decision::default() });
         };
         let server = interface.address6_on(network.subnet).or_else(|| interface.addresses6.first().copied());
         let Some(server) = server else {
             return Ok(Decision { silent: Some("the interface has no IPv6 address"), ..Decision::default() });
         };
-        let (at, duid) = (now(), self.duid.clone());
+        let (at, duid, names) = (now(), self.duid.clone(), self.serves_names_at(server));
         let stranger = request.client.mac.is_none_or(|mac| self.view().node_with_mac(mac).is_none());
         let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
@@ -63,7 +82,9 @@ impl Appliance {
                     duid: &duid,
                     firmware: &firmware,
                     domain: config.domain.as_deref(),
-                    names: config.dns.enabled,
+                    names,
+                    http_port: config.http_port,
+                    script: dhcp == DhcpMode::Off,
                     serves_strangers: room,
                 };
                 let mut decision = respond(&request, &view, at);

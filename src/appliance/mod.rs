@@ -44,7 +44,7 @@ mod wanted;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -115,6 +115,7 @@ pub struct Appliance {
     presence: Presence,
     gossip: gossip::Gossip,
     rogues: Rogues,
+    rogue_routers: Rogues,
     allowlist: Mutex<CachedAllowlist>,
     ramdisk: ArcSwap<RamdiskState>,
     /// Opens the secrets among variables.
@@ -136,6 +137,8 @@ pub struct Appliance {
     duid: Duid,
     /// Our IPv6 addresses on networks that have a prefix.
     pub addresses6: OnceLock<Vec<Ipv6Addr>>,
+    /// Those of our addresses that names are asked for at: the port is ours there.
+    pub names_at: OnceLock<Vec<IpAddr>>,
     /// Held for reading while an image is made of artifacts, for writing while unused ones are removed.
     artifacts: RwLock<()>,
     /// Held while variables are set and while a bundle is pushed: what is secret must not become readable between the two.
@@ -169,6 +172,7 @@ impl Appliance {
             presence: Presence::default(),
             gossip: gossip::Gossip::default(),
             rogues: Rogues::default(),
+            rogue_routers: Rogues::default(),
             allowlist: Mutex::default(),
             ramdisk: ArcSwap::from_pointee(ramdisk),
             secrets,
@@ -179,6 +183,7 @@ impl Appliance {
             wake: Notify::new(),
             addresses: OnceLock::new(),
             addresses6: OnceLock::new(),
+            names_at: OnceLock::new(),
             artifacts: RwLock::new(()),
             secrecy: AsyncMutex::new(()),
         }
@@ -205,6 +210,17 @@ impl Appliance {
     /// The state as of the last durable commit.
     pub fn view(&self) -> Arc<World> {
         self.store.view()
+    }
+
+    /// What we call ourselves in `DHCPv6`.
+    pub fn duid(&self) -> &Duid {
+        &self.duid
+    }
+
+    /// Whether names are served at this address of ours: only then are clients told to ask there.
+    pub fn serves_names_at(&self, own: impl Into<IpAddr>) -> bool {
+        let own = own.into();
+        self.names_at.get().is_some_and(|all| all.contains(&own))
     }
 
     /// Resolves with the reason when the state can no longer be written.

@@ -1,13 +1,13 @@
 //! The nodes' domain as DNS tells of it: read from the state as it is at the moment, so that a lease is a name as soon as it is given.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::{self, MemberState, NodeView, Protocol, services};
 use crate::config::Config;
 use crate::dns::server::Source;
-use crate::dns::{Target, Zone};
-use crate::model::{Node, NodeId, State, World};
+use crate::dns::{Among, Target, Zone};
+use crate::model::{Network, Node, NodeId, State, World};
 
 use super::Appliance;
 use super::fleet::Plans;
@@ -47,8 +47,8 @@ impl Source for Appliance {
         })
     }
 
-    fn forwards_for(&self, client: Ipv4Addr) -> bool {
-        client.is_loopback() || self.config.networks.iter().any(|network| network.subnet.contains(client))
+    fn forwards_for(&self, client: IpAddr) -> bool {
+        client.is_loopback() || covered(&self.config, client)
     }
 }
 
@@ -86,10 +86,16 @@ impl Zone for Names {
     }
 
     fn covers(&self, ip: IpAddr) -> bool {
-        self.config.networks.iter().any(|network| match ip {
-            IpAddr::V4(ip) => network.subnet.contains(ip),
-            IpAddr::V6(ip) => network.v6.as_ref().is_some_and(|v6| v6.subnet.contains(ip)),
-        })
+        covered(&self.config, ip)
+    }
+
+    fn overlaps(&self, first: IpAddr, last: IpAddr) -> bool {
+        let v6 = |network: &Network| network.v6.as_ref().map(|v6| IpAddr::V6(v6.subnet.address));
+        let mut begins = self.config.networks.iter().flat_map(|network| {
+            [Some(IpAddr::V4(network.subnet.address)), v6(network)].into_iter().flatten()
+        });
+        // Families do not mix: IPv4 comes before IPv6 in their order, and both ends are of one.
+        covered(&self.config, first) || begins.any(|begin| first <= begin && begin <= last)
     }
 
     fn has_cluster(&self, cluster: &str) -> bool {
@@ -106,20 +112,33 @@ impl Zone for Names {
         Some(ready.filter_map(|id| Some(self.world.node(NodeId(id))?.name.to_string())).collect())
     }
 
-    fn service(&self, service: &str, protocol: &str, cluster: Option<&str>) -> Option<Vec<Target>> {
+    fn service(&self, service: &str, protocol: &str, among: &Among<'_>) -> Option<Vec<Target>> {
+        let Among { cluster, role } = *among;
         let clusters =
             || self.world.clusters().filter(|one| cluster.is_none_or(|cluster| one.name == cluster));
         let is_it = |name: &str, by: Protocol| name == service && protocol_name(by) == protocol;
         let offers = |cluster: &cluster::Cluster| {
-            let views = cluster.members.iter().filter_map(|member| self.plans.views.get(&member.node));
+            let members = cluster.members.iter();
+            let members =
+                members.filter(|member| role.is_none_or(|role| member.role.as_deref() == Some(role)));
+            let views = members.filter_map(|member| self.plans.views.get(&member.node));
             views.flat_map(|view| &view.offers).any(|offer| is_it(&offer.name, offer.protocol))
         };
         clusters().any(offers).then(|| {
             let found = clusters().flat_map(|cluster| services(cluster, &self.plans.views));
             let found = found.filter(|found| is_it(&found.name, found.protocol));
+            let found = found.filter(|found| role.is_none_or(|role| found.role.as_deref() == Some(role)));
             found.map(|found| Target { host: found.host, port: found.port }).collect()
         })
     }
+}
+
+/// Whether an address is of one of our networks.
+fn covered(config: &Config, ip: IpAddr) -> bool {
+    config.networks.iter().any(|network| match ip {
+        IpAddr::V4(ip) => network.subnet.contains(ip),
+        IpAddr::V6(ip) => network.v6.as_ref().is_some_and(|v6| v6.subnet.contains(ip)),
+    })
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

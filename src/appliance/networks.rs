@@ -1,11 +1,11 @@
 //! Networks: how full they are, and how long that will do; and other DHCP servers on them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::dhcp::rogue::Rogue;
-use crate::model::{DhcpMode, EventKind, LeaseState, Network, Timestamp, World};
+use crate::model::{DhcpMode, EventKind, LeaseState, Network, Network6, Timestamp, World};
 
 use super::{AppError, Appliance, now};
 
@@ -50,6 +50,24 @@ pub struct NetworkView {
     /// In how many days no address is free, if it goes on like this; none: not in sight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_in_days: Option<u64>,
+    /// Its IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<Pool6View>,
+}
+
+/// A prefix and its addresses. What is free is not counted: it is nearly all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool6View {
+    /// The prefix.
+    pub subnet: String,
+    /// Addresses that are given.
+    pub range: String,
+    /// Of these: in use.
+    pub bound: u64,
+    /// Of these: kept for a client that may come back.
+    pub kept: u64,
+    /// Of these: found in use by somebody else.
+    pub declined: u64,
 }
 
 /// Something that an operator should look at.
@@ -98,7 +116,8 @@ impl Appliance {
     }
 
     /// Another DHCP server was heard.
-    pub async fn rogue_heard(&self, interface: &str, server: Ipv4Addr) {
+    pub async fn rogue_heard(&self, interface: &str, server: impl Into<IpAddr>) {
+        let server = server.into();
         if !self.rogues.hear(interface, server, now()) {
             return;
         }
@@ -109,11 +128,24 @@ impl Appliance {
         }
     }
 
+    /// Another router's advertisements say something else than ours.
+    pub async fn router_heard(&self, interface: &str, router: Ipv6Addr) {
+        if !self.rogue_routers.hear(interface, router, now()) {
+            return;
+        }
+        tracing::warn!(%router, interface, "another router contradicts our advertisements");
+        let kind = EventKind::RogueRouter { router, interface: interface.to_owned() };
+        if let Err(error) = self.record(kind).await {
+            tracing::error!(%error, "another router could not be recorded");
+        }
+    }
+
     /// What an operator should look at.
     pub fn findings(&self) -> Vec<Finding> {
         let at = now();
         let since = Timestamp(at.0.saturating_sub(ROGUE_MS));
         let mut findings: Vec<Finding> = self.rogues.since(since).iter().map(rogue).collect();
+        findings.extend(self.rogue_routers.since(since).iter().map(rogue_router));
         for network in self.networks() {
             findings.extend(fullness(&network));
         }
@@ -138,9 +170,21 @@ impl Appliance {
 }
 
 fn rogue(rogue: &Rogue) -> Finding {
+    let hint = if rogue.server.is_ipv4() {
+        "stop it; or, if it is to give the addresses, set dhcp = \"proxy\" for that network"
+    } else {
+        "stop it; or, if it is to give the IPv6 addresses, take subnet6 away from that network"
+    };
+    let what = format!("another DHCP server, {}, answers on {}", rogue.server, rogue.interface);
+    Finding::error(what, hint.into())
+}
+
+fn rogue_router(rogue: &Rogue) -> Finding {
     Finding::error(
-        format!("another DHCP server, {}, answers on {}", rogue.server, rogue.interface),
-        "stop it; or, if it is to give the addresses, set dhcp = \"proxy\" for that network".into(),
+        format!("a router, {}, contradicts our advertisements on {}", rogue.server, rogue.interface),
+        "let it set the managed flag and the same prefix, without the autonomous flag; or, if it is to tell alone, set advertise = \
+         false for that network"
+            .into(),
     )
 }
 
@@ -162,6 +206,28 @@ fn fullness(network: &NetworkView) -> Option<Finding> {
     }
 }
 
+/// Where a lease is counted: bound, kept or declined.
+fn place(state: LeaseState, active: bool) -> usize {
+    match state {
+        LeaseState::Declined => 2,
+        _ if active => 0,
+        _ => 1,
+    }
+}
+
+fn pool6(world: &World, network: &Network6, at: Timestamp) -> Pool6View {
+    let mut counts = [0_u64; 3];
+    for lease in world.leases6_between(network.range.first, network.range.last) {
+        let active = lease.state == LeaseState::Bound && lease.expires > at;
+        if let Some(count) = counts.get_mut(place(lease.state, active)) {
+            *count += 1;
+        }
+    }
+    let [bound, kept, declined] = counts;
+    let (subnet, range) = (network.subnet.to_string(), network.range.to_string());
+    Pool6View { subnet, range, bound, kept, declined }
+}
+
 fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
     let mut counts = [0_u64; 3];
     let mut taken = 0;
@@ -181,12 +247,7 @@ fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
         addresses += (u64::from(size) + 1).saturating_sub(u64::try_from(never).unwrap_or(u64::MAX));
         for lease in world.leases_between(range.first, range.last).filter(|lease| !outside(lease.ip)) {
             taken += 1;
-            let which = match lease.state {
-                LeaseState::Declined => 2,
-                _ if lease.is_active(at) => 0,
-                _ => 1,
-            };
-            if let Some(count) = counts.get_mut(which) {
+            if let Some(count) = counts.get_mut(place(lease.state, lease.is_active(at))) {
                 *count += 1;
             }
         }
@@ -218,5 +279,6 @@ fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
         reservations: network.reservations.iter().count(),
         new_clients,
         full_in_days: (free * DAYS).checked_div(new_clients).filter(|days| *days < 3650),
+        v6: network.v6.as_ref().map(|v6| pool6(world, v6, at)),
     }
 }

@@ -44,6 +44,9 @@ pub struct FirmwareEntry {
     pub path: PathBuf,
     /// The distribution's package that brings it.
     pub package: String,
+    /// What the boot file is told, over IPv6 (`DHCPv6` option 60, RFC 5970 section 3.2); what comes with the program needs nothing.
+    #[serde(default)]
+    pub parameters: Vec<String>,
 }
 
 /// A program that a machine boots in place of a system, once; there only where its package is installed.
@@ -166,6 +169,11 @@ impl ClientKind {
             Self::Pxe(code) | Self::HttpBoot(code) => Some(*code),
             Self::Other(_) => None,
         }
+    }
+
+    /// Whether it boots over HTTP by itself.
+    pub fn is_http_boot(&self) -> bool {
+        matches!(self, Self::HttpBoot(_))
     }
 
     /// A few words for the timeline.

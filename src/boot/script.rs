@@ -1,6 +1,6 @@
 //! A decision as an iPXE script, from the templates in `ipxe-scripts/`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use minijinja::{Environment, Value, context};
 use thiserror::Error;
@@ -38,12 +38,12 @@ pub struct ScriptContext<'a> {
     /// The interface it boots from.
     pub mac: MacAddr,
     /// Its address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// The appliance's URL on the node's network, without a slash at the end.
     pub base_url: &'a str,
     /// The one-time token for the node's reports.
     pub token: &'a str,
-    /// More for the kernel's command line; for the ramdisk, what its agent needs.
+    /// More for the kernel's command line: its IPv6 address; for the ramdisk, what its agent needs.
     pub arguments: &'a [String],
 }
 
@@ -163,14 +163,18 @@ mod tests {
     }
 
     fn render(action: &Action) -> String {
+        render_from(action, "http://10.77.0.1:8080", &[])
+    }
+
+    fn render_from(action: &Action, base_url: &str, arguments: &[String]) -> String {
         let node = node();
         let about = ScriptContext {
             node: &node,
             mac: MacAddr([2, 0, 0, 0, 0, 1]),
-            ip: Ipv4Addr::new(10, 77, 0, 100),
-            base_url: "http://10.77.0.1:8080",
+            ip: IpAddr::from([10, 77, 0, 100]),
+            base_url,
             token: "c0ffee",
-            arguments: &[],
+            arguments,
         };
         Scripts::new(&[]).expect("the built-in templates parse").render(action, &about).expect("they render")
     }
@@ -187,7 +191,7 @@ mod tests {
                 cmdline: " console=ttyS0 ".into(),
             },
         };
-        let script = render(&Action::Boot(boot));
+        let script = render(&Action::Boot(boot.clone()));
         assert!(script.starts_with("#!ipxe\n"), "{script}");
         for line in [
             "kernel http://10.77.0.1:8080/images/demo/1/x86_64/kernel initrd=initrd0 initrd=initrd1 console=ttyS0 \
@@ -198,6 +202,18 @@ mod tests {
         ] {
             assert!(script.contains(line), "no '{line}' in\n{script}");
         }
+        // Who asks over IPv6 gets all over IPv6.
+        let told = ["firstlight.ip6=fd00:77::9/64".to_owned()];
+        let script = render_from(&Action::Boot(boot), "http://[fd00:77::1]:8080", &told);
+        for line in [
+            "kernel http://[fd00:77::1]:8080/images/demo/1/x86_64/kernel initrd=initrd0 ",
+            " firstlight.url=http://[fd00:77::1]:8080 ",
+            " firstlight.ip6=fd00:77::9/64 ",
+            "initrd --name initrd1 http://[fd00:77::1]:8080/images/demo/1/x86_64/initrd1 ||",
+        ] {
+            assert!(script.contains(line), "no '{line}' in\n{script}");
+        }
+        assert!(!script.contains("10.77."), "{script}");
     }
 
     #[test]

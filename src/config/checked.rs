@@ -168,6 +168,11 @@ pub fn check(file: wire::File) -> Result<Config, Wrong> {
         }
         networks.push(network);
     }
+    if networks.iter().all(|network| network.interface.is_none()) {
+        let why = "no network has an interface, so nothing reaches this host, relayed or not; add interface = \"NAME\" to the \
+                   network that this host is on (with dhcp = \"off\", if only others, behind relays, are to be served)";
+        return Err(at("network")(why.into()));
+    }
     let architectures = file.boot.architectures.unwrap_or_else(|| vec!["x86_64".into()]);
     let architectures = architectures
         .iter()

@@ -57,6 +57,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
         ("not a duration", "12h", "soon", "write it as 12h"),
         ("unknown policy", "manual", "trusting", "use manual, allowlist or automatic"),
         ("a list that is nowhere", "\"manual\"", "\"allowlist\"", "needs a file"),
+        ("relays only, and no way to us", "interface = \"eth1\"\n", "", "no network has an interface"),
         ("no such mode", "\"full\"", "\"half\"", "use full, proxy or off"),
         ("ranges of another server", "\"full\"", "\"proxy\"", "another server gives addresses there"),
         ("an exclusion outside", "lease =", "exclude = [\"10.78.0.1\"]\nlease =", "is not within"),

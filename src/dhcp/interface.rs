@@ -63,6 +63,16 @@ pub enum InterfaceError {
     /// It has no address of the prefix.
     #[error("interface '{0}' has no address in {1}; add one, for example: ip -6 addr add {address}1/{prefix} dev {0}", address = .1.address, prefix = .1.prefix)]
     NoAddress6(String, Subnet6),
+    /// Relays that pass IPv6 on cannot reach us.
+    #[error(
+        "none of the interfaces {} has an IPv6 address, so no relay of {subnet} reaches this host; add one with ip -6 addr add", names.join(", ")
+    )]
+    NoRelay6 {
+        /// The prefix behind the relays.
+        subnet: Subnet6,
+        /// The interfaces that are configured.
+        names: Vec<String>,
+    },
     /// It is not Ethernet.
     #[error("interface '{0}' has no Ethernet address; DHCP is served on Ethernet only")]
     NotEthernet(String),

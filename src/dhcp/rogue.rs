@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -34,8 +34,8 @@ const AGAIN_MS: u64 = 3_600_000;
 /// Another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rogue {
-    /// What it calls itself (option 54).
-    pub server: Ipv4Addr,
+    /// What it calls itself (option 54); over IPv6, where it answers from.
+    pub server: IpAddr,
     /// Where it was heard.
     pub interface: String,
     /// When it was heard last.
@@ -46,11 +46,12 @@ pub struct Rogue {
 
 /// The other servers that were heard since the start.
 #[derive(Debug, Default)]
-pub struct Rogues(Mutex<HashMap<(String, Ipv4Addr), Rogue>>);
+pub struct Rogues(Mutex<HashMap<(String, IpAddr), Rogue>>);
 
 impl Rogues {
     /// Takes note of a server; whether that is news.
-    pub fn hear(&self, interface: &str, server: Ipv4Addr, at: Timestamp) -> bool {
+    pub fn hear(&self, interface: &str, server: impl Into<IpAddr>, at: Timestamp) -> bool {
+        let server = server.into();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (interface.to_owned(), server);
         if let Some(known) = all.get_mut(&key) {

@@ -10,8 +10,9 @@ use crate::model::MacAddr;
 pub const LONGEST: usize = 1452;
 /// Most options in one message, or association.
 const OPTIONS: usize = 64;
-/// RFC 8415 section 7.6, `HOP_COUNT_LIMIT`.
-const HOPS: usize = 8;
+/// Most relays' envelopes: a relay passes on what has fewer than `HOP_COUNT_LIMIT` (8, RFC 8415 section 7.6) hops behind it, and the
+/// first counts none (section 19.1).
+const HOPS: usize = 9;
 
 /// Message types (RFC 8415 section 7.3).
 pub mod kind {
@@ -37,6 +38,7 @@ pub mod option {
     pub const IA_TA: u16 = 4;
     pub const IAADDR: u16 = 5;
     pub const ORO: u16 = 6;
+    pub const ELAPSED_TIME: u16 = 8;
     pub const RELAY_MSG: u16 = 9;
     pub const STATUS_CODE: u16 = 13;
     pub const RAPID_COMMIT: u16 = 14;
@@ -47,7 +49,9 @@ pub mod option {
     pub const DOMAIN_LIST: u16 = 24;
     pub const IA_PD: u16 = 25;
     pub const BOOTFILE_URL: u16 = 59;
+    pub const BOOTFILE_PARAM: u16 = 60;
     pub const CLIENT_ARCH_TYPE: u16 = 61;
+    pub const NII: u16 = 62;
     pub const CLIENT_LINKLAYER_ADDR: u16 = 79;
 }
 

@@ -65,6 +65,8 @@ pub struct Client {
     pub mac: Option<MacAddr>,
     /// What it says it is.
     pub kind: ClientKind,
+    /// The network interface that its firmware has (option 62, RFC 5970 section 3.4): type, major and minor revision.
+    pub interface: Option<[u8; 3]>,
 }
 
 /// A message that was found to be a client's.
@@ -88,6 +90,8 @@ pub struct Request {
     pub rapid_commit: bool,
     /// The relays it came through, ours first.
     pub hops: Vec<Hop>,
+    /// Whether the client sent it to our own address, not to the group of all servers. The socket knows.
+    pub unicast: bool,
 }
 
 impl Request {
@@ -156,13 +160,19 @@ impl Request {
         Ok(Self {
             wants,
             xid,
-            client: Client { duid, mac, kind: client_kind(&options) },
+            client: Client {
+                duid,
+                mac,
+                kind: client_kind(&options),
+                interface: find(&options, option::NII).and_then(|data| data.try_into().ok()),
+            },
             server,
             associations,
             others,
             asks: asks.collect(),
             rapid_commit: find(&options, option::RAPID_COMMIT).is_some(),
             hops,
+            unicast: false,
         })
     }
 

@@ -1,6 +1,6 @@
 //! What a `DHCPv6` client is answered: one pure decision.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
 
 use super::message::{Message, OptionList, kind, option, put};
@@ -14,6 +14,8 @@ use crate::model::{Change, Duid, EventKind, Lease6, LeaseState, Network6, Timest
 const T1: u32 = 5;
 /// See [`T1`].
 const T2: u32 = 8;
+/// IANA's enterprise number of Intel, whose vendor class UEFI speaks.
+const INTEL: u32 = 343;
 
 /// RFC 8415 section 21.13.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,7 @@ enum Status {
     NoAddrsAvail = 2,
     NoBinding = 3,
     NotOnLink = 4,
+    UseMulticast = 5,
     NoPrefixAvail = 6,
 }
 
@@ -44,6 +47,10 @@ pub struct View<'a> {
     pub domain: Option<&'a str>,
     /// Whether we serve names.
     pub names: bool,
+    /// Our port of boot files and scripts.
+    pub http_port: u16,
+    /// Whether iPXE gets its script over IPv6: where IPv4 is not served. Elsewhere it takes it over IPv4, which agents speak.
+    pub script: bool,
     /// Whether a client that nobody knows is given an address.
     pub serves_strangers: bool,
 }
@@ -73,6 +80,9 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     if request.server.as_deref().is_some_and(|server| server != view.duid.as_bytes()) {
         return Decision::silence("it is for another server");
     }
+    if request.unicast {
+        return to_all(request, view);
+    }
     let Some(duid) = &request.client.duid else {
         return answer(request, view, kind::REPLY, OptionList::new());
     };
@@ -89,6 +99,24 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         Wants::Decline => work.end(LeaseState::Declined),
         // Section 18.3.6.
         Wants::Information => answer(request, view, kind::REPLY, OptionList::new()),
+    }
+}
+
+/// What came to our own address: nobody was told that this may be done (option 12).
+fn to_all(request: &Request, view: &View<'_>) -> Decision {
+    match (request.wants, &request.client.duid) {
+        // Section 18.4: this, and nothing else.
+        (Wants::Request | Wants::Renew | Wants::Release | Wants::Decline, Some(duid)) => {
+            let options = vec![
+                (option::CLIENT_ID, duid.as_bytes().to_vec()),
+                (option::SERVER_ID, view.duid.as_bytes().to_vec()),
+                status_code(Status::UseMulticast),
+            ];
+            let reply = Message { kind: kind::REPLY, xid: request.xid, options };
+            Decision { reply: Some(reply), ..Decision::default() }
+        }
+        // Section 16.
+        _ => Decision::silence("a client sends it to the group of all servers"),
     }
 }
 
@@ -163,10 +191,17 @@ impl Work<'_> {
             let url = super::message::find(&reply.options, option::BOOTFILE_URL)?;
             Some(String::from_utf8_lossy(url).into_owned())
         });
-        decision.event = granted.given.first().map(|ip| EventKind::Dhcp {
+        // What only goes on is no news.
+        let request = self.request;
+        let goes_on = |ip: &&Ipv6Addr| {
+            let before = self.view.world.lease6(**ip);
+            before.is_some_and(|lease| lease.duid == *self.duid && lease.state == LeaseState::Bound)
+        };
+        let asked = matches!(request.wants, Wants::Solicit | Wants::Request);
+        decision.event = granted.given.iter().find(|ip| asked || !goes_on(ip)).map(|ip| EventKind::Dhcp {
             message: "v6 reply".into(),
             ip: (*ip).into(),
-            client: self.request.client.kind.describe(self.view.firmware),
+            client: request.client.kind.describe(self.view.firmware),
             boot_file,
             reason: None,
         });
@@ -223,6 +258,10 @@ impl Work<'_> {
             } else {
                 granted.without(association.iaid, Status::NoBinding, &[]);
             }
+        }
+        // Section 18.3.4: what is not given here is not given anew, either.
+        for (code, iaid) in self.request.others.iter().filter(|_| !rebinds) {
+            granted.other(*code, *iaid);
         }
         if rebinds && granted.options.is_empty() {
             return Decision::silence("a REBIND of what nothing is known of");
@@ -327,6 +366,7 @@ fn status_code(status: Status) -> (u16, Vec<u8>) {
         Status::NoAddrsAvail => "no address can be given",
         Status::NoBinding => "this association has no address from here",
         Status::NotOnLink => "an address that is of another link",
+        Status::UseMulticast => "send it to all servers (ff02::1:2)",
         Status::NoPrefixAvail => "no prefixes are given here",
     };
     let mut data = (status as u16).to_be_bytes().to_vec();
@@ -354,9 +394,15 @@ fn answer(request: &Request, view: &View<'_>, message: u8, associations: OptionL
     if asks(option::DOMAIN_LIST) {
         options.extend(view.domain.map(|domain| (option::DOMAIN_LIST, domain_list(domain))));
     }
+    if request.client.kind.is_http_boot() {
+        // UEFI specification 2.10, section 24.7.3: who boots over HTTP takes an offer that says so.
+        options.push((option::VENDOR_CLASS, http_client()));
+    }
     if asks(option::BOOTFILE_URL) {
-        options
-            .extend(boot_url(view, &request.client.kind).map(|url| (option::BOOTFILE_URL, url.into_bytes())));
+        let file = boot_url(view, request);
+        options.extend(file.as_ref().map(|(url, _)| (option::BOOTFILE_URL, url.clone().into_bytes())));
+        let told = file.map(|(_, told)| told).filter(|told| !told.is_empty() && asks(option::BOOTFILE_PARAM));
+        options.extend(told.map(|told| (option::BOOTFILE_PARAM, parameters(told))));
     }
     Decision { reply: Some(Message { kind: message, xid: request.xid, options }), ..Decision::default() }
 }
@@ -372,9 +418,41 @@ fn domain_list(domain: &str) -> Vec<u8> {
     data
 }
 
-/// RFC 5970 section 3.1. PXE firmware gets iPXE over IPv6; iPXE itself takes its script over IPv4, as do all later stages.
-fn boot_url(view: &View<'_>, client: &ClientKind) -> Option<String> {
-    let ClientKind::Pxe(code) = client else { return None };
-    let entry = view.firmware.of_architecture(*code)?;
-    (entry.transport == Transport::Tftp).then(|| format!("tftp://[{}]/{}", view.server, entry.boot_file))
+/// The boot file (RFC 5970 section 3.1), and what it is told. Firmware gets iPXE, by TFTP or HTTP as it can; iPXE its script.
+fn boot_url<'a>(view: &View<'a>, request: &Request) -> Option<(String, &'a [String])> {
+    let http = format!("http://{}", SocketAddrV6::new(view.server, view.http_port, 0, 0));
+    let entry = |code: u16, transport| {
+        view.firmware.of_architecture(code).filter(|entry| entry.transport == transport)
+    };
+    match request.client.kind {
+        ClientKind::Pxe(code) => {
+            let entry = entry(code, Transport::Tftp)?;
+            Some((format!("tftp://[{}]/{}", view.server, entry.boot_file), &entry.parameters))
+        }
+        ClientKind::HttpBoot(code) => {
+            let entry = entry(code, Transport::Http)?;
+            Some((format!("{http}/boot/files/{}", entry.boot_file), &entry.parameters))
+        }
+        ClientKind::Ipxe(_) if view.script => {
+            Some((format!("{http}/boot/{}/script.ipxe", request.client.mac?.hyphenated()), &[]))
+        }
+        ClientKind::Ipxe(_) | ClientKind::Other(_) => None,
+    }
+}
+
+/// RFC 5970 section 3.2: each with its length before it.
+fn parameters(told: &[String]) -> Vec<u8> {
+    let mut data = Vec::new();
+    for one in told {
+        if let Ok(length) = u16::try_from(one.len()) {
+            data.extend(length.to_be_bytes());
+            data.extend(one.as_bytes());
+        }
+    }
+    data
+}
+
+/// RFC 8415 section 21.16, as UEFI's HTTP boot wants it: Intel's number, and one class.
+fn http_client() -> Vec<u8> {
+    [&INTEL.to_be_bytes()[..], &[0, 10], b"HTTPClient"].concat()
 }

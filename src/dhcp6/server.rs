@@ -13,31 +13,24 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, watch};
 
+use super::gate::Gate;
 use super::message::{LONGEST, Message};
-use super::request::{Request, Wants};
+use super::request::Request;
+use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
-use crate::limit::{Limiter, Limits};
 
 /// RFC 8415 section 7.2.
-const SERVER_PORT: u16 = 547;
+pub(super) const SERVER_PORT: u16 = 547;
 /// See [`SERVER_PORT`].
-const CLIENT_PORT: u16 = 546;
-/// `All_DHCP_Relay_Agents_and_Servers` and `All_DHCP_Servers` (section 7.1).
-const GROUPS: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2), Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3)];
+pub(super) const CLIENT_PORT: u16 = 546;
+/// `All_DHCP_Relay_Agents_and_Servers` (section 7.1).
+pub(super) const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+/// That, and `All_DHCP_Servers`.
+const GROUPS: [Ipv6Addr; 2] = [SERVERS, Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3)];
 /// Messages that may wait for their commit at once; what comes beyond is dropped, and asked again.
 const IN_FLIGHT: usize = 512;
-/// What one sender, or relay, may send.
-const SENDER: Limits = Limits {
-    source_rate: 10,
-    source_burst: 40,
-    overall_rate: 5000,
-    sources: 65_536,
-    queue: 0,
-    calm: Duration::from_secs(2),
-};
-/// Of a relay, which speaks for many.
-const RELAY: Limits = Limits { source_rate: 2000, source_burst: 4000, ..SENDER };
+/// Of [`IN_FLIGHT`], so many are kept for known nodes.
+const FOR_KNOWN: usize = IN_FLIGHT / 4;
 
 /// Why `DHCPv6` cannot be served.
 #[derive(Debug, Error)]
@@ -51,6 +44,9 @@ pub struct Dhcp6Error {
 
 /// Who decides: one transaction from the message to a durable answer.
 pub trait Exchange6: Send + Sync + 'static {
+    /// What is known of a client, now.
+    fn rank6(&self, request: &Request) -> Rank;
+
     /// The reply to a message that came in by `interface`, once it may be sent.
     fn exchange6(
         &self,
@@ -128,8 +124,7 @@ impl Dhcp6Socket {
 pub async fn serve<E: Exchange6>(socket: Dhcp6Socket, exchange: Arc<E>, mut shutdown: watch::Receiver<bool>) {
     let socket = Arc::new(socket);
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
-    let (mut senders, mut relays) =
-        (Limiter::new(SENDER, Instant::now()), Limiter::new(RELAY, Instant::now()));
+    let mut gate = Gate::new(Instant::now());
     let mut settle = tokio::time::interval(Duration::from_secs(1));
     let mut buffer = [0; LONGEST + 1];
     let name = socket.interface.name.clone();
@@ -137,10 +132,8 @@ pub async fn serve<E: Exchange6>(socket: Dhcp6Socket, exchange: Arc<E>, mut shut
         let received = tokio::select! {
             received = socket.receive(&mut buffer) => received,
             _ = settle.tick() => {
-                for limiter in [&mut senders, &mut relays] {
-                    for (sender, count) in limiter.settle(Instant::now()) {
-                        tracing::warn!(interface = %name, ?sender, count, "DHCPv6 messages dropped: too many");
-                    }
+                for what in gate.settle(Instant::now()) {
+                    tracing::warn!(interface = %name, what, "DHCPv6 messages dropped");
                 }
                 continue;
             }
@@ -154,7 +147,7 @@ pub async fn serve<E: Exchange6>(socket: Dhcp6Socket, exchange: Arc<E>, mut shut
                 continue;
             }
         };
-        let request = match Request::parse(buffer.get(..length).unwrap_or_default(), *source.ip()) {
+        let mut request = match Request::parse(buffer.get(..length).unwrap_or_default(), *source.ip()) {
             Ok(request) => request,
             Err(error) => {
                 tracing::debug!(interface = %name, length, %error, "DHCPv6 datagram dropped");
@@ -162,14 +155,17 @@ pub async fn serve<E: Exchange6>(socket: Dhcp6Socket, exchange: Arc<E>, mut shut
             }
         };
         let relayed = !request.hops.is_empty();
-        let limiter = if relayed { &mut relays } else { &mut senders };
-        if !limiter.admit(*source.ip(), Instant::now()) {
+        // RFC 8415 section 18.2: a client sends from its link-local address.
+        if !relayed && to_group && !source.ip().is_unicast_link_local() {
+            tracing::debug!(interface = %name, %source, "DHCPv6 message dropped: a client has a link-local address");
             continue;
         }
-        // RFC 8415 section 16: clients send to the group, since we tell nobody that they may do otherwise.
-        let as_clients_do = to_group && source.ip().is_unicast_link_local();
-        if !(relayed || as_clients_do || request.wants == Wants::Information) {
-            tracing::debug!(interface = %name, %source, "DHCPv6 message dropped: a client sends to the group");
+        request.unicast = !relayed && !to_group;
+        let rank = exchange.rank6(&request);
+        if !gate.admit(&request, *source.ip(), rank, Instant::now()) {
+            continue;
+        }
+        if rank != Rank::Known && in_flight.available_permits() <= FOR_KNOWN {
             continue;
         }
         let Ok(permit) = Arc::clone(&in_flight).try_acquire_owned() else { continue };

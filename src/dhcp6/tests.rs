@@ -62,21 +62,41 @@ fn request(n: u8, kind: u8, to_us: bool, more: OptionList) -> Request {
     Request::parse(&bytes(kind, &duid(n, 0), to_us, more), link_local(n)).expect("a request")
 }
 
-fn decide_at(world: &World, request: &Request, serves_strangers: bool, now: Timestamp) -> Decision {
+/// How the appliance is set up.
+struct Setting<'a> {
+    strangers: bool,
+    scripts: bool,
+    firmware: Option<&'a FirmwareTable>,
+    now: Timestamp,
+}
+
+impl Default for Setting<'_> {
+    fn default() -> Self {
+        Self { strangers: true, scripts: false, firmware: None, now: NOW }
+    }
+}
+
+fn decide_as(world: &World, request: &Request, setting: &Setting<'_>) -> Decision {
     let (network, duid) = (network(), our_duid());
-    let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
+    let built_in = FirmwareTable::new(&[]).expect("the built-in tables");
     let view = View {
         world,
         network: &network,
         lease: LEASE,
         server: server(),
         duid: &duid,
-        firmware: &firmware,
+        firmware: setting.firmware.unwrap_or(&built_in),
         domain: Some("mgmt.example"),
         names: true,
-        serves_strangers,
+        http_port: 8080,
+        script: setting.scripts,
+        serves_strangers: setting.strangers,
     };
-    respond(request, &view, now)
+    respond(request, &view, setting.now)
+}
+
+fn decide_at(world: &World, request: &Request, strangers: bool, now: Timestamp) -> Decision {
+    decide_as(world, request, &Setting { strangers, now, ..Setting::default() })
 }
 
 fn decide(world: &mut World, request: &Request) -> Decision {
@@ -123,7 +143,9 @@ fn what_is_dropped() {
     let client = duid(1, 0);
     let solicit = bytes(kind::SOLICIT, &client, false, vec![ia(1, &[])]);
     let mut nested = solicit.clone();
-    for _ in 0..9 {
+    let mut deepest = Vec::new();
+    for _ in 0..10 {
+        deepest.clone_from(&nested);
         let mut outer = vec![kind::RELAY_FORW, 0];
         outer.extend([0; 32]);
         put(&mut outer, option::RELAY_MSG, &nested);
@@ -134,7 +156,7 @@ fn what_is_dropped() {
         ("8: shorter than its head", vec![1, 2, 3], WireError::Length.into()),
         ("longer than a frame", vec![0; LONGEST + 1], WireError::Length.into()),
         ("21.1: an option beyond the end", vec![1, 0, 0, 0, 0, 1, 0, 9, 0], WireError::Options.into()),
-        ("19.1.2: nine relays", nested, WireError::Hops.into()),
+        ("19.1.1: a tenth relay", nested, WireError::Hops.into()),
         ("19.1: a relay without a message", [&[12; 1][..], &[0; 33]].concat(), WireError::Empty.into()),
         (
             "16.3: an ADVERTISE is a server's",
@@ -166,6 +188,8 @@ fn what_is_dropped() {
         assert_eq!(Request::parse(&bytes, link_local(1)), Err(error), "{rule}");
     }
     assert!(Request::parse(&solicit, link_local(1)).is_ok());
+    let through_nine = Request::parse(&deepest, link_local(1)).expect("19.1.1: hop counts 0 to 8");
+    assert_eq!(through_nine.hops.len(), 9);
 }
 
 #[test]
@@ -327,21 +351,143 @@ fn one_address_through_all_stages_of_a_boot() {
 
 #[test]
 fn firmware_gets_its_boot_file() {
-    let asks = || (option::ORO, vec![0, 59]);
+    let asks = || (option::ORO, vec![0, 59, 0, 60]);
     let arch = |code: u8| (option::CLIENT_ARCH_TYPE, vec![0, code]);
-    let ipxe = (option::USER_CLASS, b"\x00\x04iPXE".to_vec());
-    for (name, options, url) in [
-        ("RFC 5970 3.3: x64 UEFI", vec![arch(7), asks()], Some("tftp://[fd00:77::1]/ipxe.efi")),
-        ("iPXE takes its script over IPv4", vec![arch(7), ipxe, asks()], None),
-        ("who does not ask", vec![arch(7)], None),
-        ("HTTP boot is served over IPv4 only", vec![arch(16), asks()], None),
-        ("a system", vec![asks()], None),
+    let http = || (option::VENDOR_CLASS, b"\x00\x00\x01\x57\x00\x0aHTTPClient".to_vec());
+    let ipxe = || (option::USER_CLASS, b"\x00\x04iPXE".to_vec());
+    let script = "http://[fd00:77::1]:8080/boot/02-00-00-00-00-01/script.ipxe";
+    for (name, options, scripts, url) in [
+        ("RFC 5970 3.3: x64 UEFI", vec![arch(7), asks()], true, Some("tftp://[fd00:77::1]/ipxe.efi")),
+        (
+            "UEFI 2.10 24.7: HTTP boot",
+            vec![arch(16), http(), asks()],
+            false,
+            Some("http://[fd00:77::1]:8080/boot/files/ipxe.efi"),
+        ),
+        (
+            "of arm64",
+            vec![arch(19), http(), asks()],
+            false,
+            Some("http://[fd00:77::1]:8080/boot/files/ipxe-arm64.efi"),
+        ),
+        ("iPXE where IPv4 is not served", vec![arch(7), ipxe(), asks()], true, Some(script)),
+        ("iPXE takes its script over IPv4 elsewhere", vec![arch(7), ipxe(), asks()], false, None),
+        ("who does not ask", vec![arch(7)], true, None),
+        ("an HTTP boot's number without its class", vec![arch(16), asks()], true, None),
+        ("a system", vec![asks()], true, None),
     ] {
+        let is_http = options.contains(&http());
         let options = options.into_iter().chain([ia(1, &[])]).collect();
-        let decision = decide(&mut World::default(), &request(1, kind::SOLICIT, false, options));
+        let decision = decide_as(
+            &World::default(),
+            &request(1, kind::SOLICIT, false, options),
+            &Setting { scripts, ..Setting::default() },
+        );
         let reply = decision.reply.expect("an offer");
         let found = find(&reply.options, option::BOOTFILE_URL).map(String::from_utf8_lossy);
         assert_eq!(found.as_deref(), url, "{name}");
+        let class = find(&reply.options, option::VENDOR_CLASS);
+        assert_eq!(class, is_http.then_some(http().1.as_slice()), "{name}: UEFI 2.10 24.7.3");
+        assert_eq!(find(&reply.options, option::BOOTFILE_PARAM), None, "{name}: nothing to tell");
+    }
+}
+
+#[test]
+fn a_boot_file_is_told_what_its_table_says() {
+    let table = r#"
+        [[firmware]]
+        name = "x"
+        architectures = [7]
+        arch = "x86_64"
+        firmware = "uefi"
+        transport = "tftp"
+        boot_file = "x.efi"
+        path = "/x.efi"
+        package = "x"
+        parameters = ["-v", "a b"]
+    "#;
+    let firmware = FirmwareTable::new(&[("x86_64.toml".into(), table.into())]).expect("a table");
+    for (asked, told) in [(vec![0, 59, 0, 60], Some(&b"\x00\x02-v\x00\x03a b"[..])), (vec![0, 59], None)] {
+        let options = vec![(option::CLIENT_ARCH_TYPE, vec![0, 7]), (option::ORO, asked), ia(1, &[])];
+        let request = request(1, kind::SOLICIT, false, options);
+        let setting = Setting { firmware: Some(&firmware), ..Setting::default() };
+        let reply = decide_as(&World::default(), &request, &setting).reply.expect("an offer");
+        assert_eq!(find(&reply.options, option::BOOTFILE_PARAM), told, "RFC 5970 3.2");
+    }
+    let nii = vec![(option::NII, vec![1, 3, 16]), ia(1, &[])];
+    assert_eq!(request(1, kind::SOLICIT, false, nii).client.interface, Some([1, 3, 16]), "RFC 5970 3.4");
+}
+
+#[test]
+fn what_is_sent_to_our_own_address() {
+    let mut world = World::default();
+    let offered = given(&decide(&mut world, &request(1, kind::REQUEST, true, vec![ia(1, &[])])));
+    for (rule, kind, to_us, answered) in [
+        ("18.4: REQUEST", kind::REQUEST, true, true),
+        ("18.4: RENEW", kind::RENEW, true, true),
+        ("18.4: RELEASE", kind::RELEASE, true, true),
+        ("18.4: DECLINE", kind::DECLINE, true, true),
+        ("16: SOLICIT", kind::SOLICIT, false, false),
+        ("16: REBIND", kind::REBIND, false, false),
+        ("16: CONFIRM", kind::CONFIRM, false, false),
+    ] {
+        let mut request = request(1, kind, to_us, vec![ia(1, &[offered])]);
+        request.unicast = true;
+        let decision = decide_at(&world, &request, true, NOW);
+        assert!(decision.changes.is_empty() && decision.event.is_none(), "{rule}");
+        let codes: Option<Vec<u16>> =
+            decision.reply.as_ref().map(|reply| reply.options.iter().map(|(code, _)| *code).collect());
+        assert_eq!(codes, answered.then(|| vec![1, 2, 13]), "{rule}: nothing else");
+        if answered {
+            assert_eq!(told(&decision), (vec![], vec![5]), "{rule}: UseMulticast");
+        }
+    }
+}
+
+#[test]
+fn what_goes_on_is_no_news() {
+    let mut world = World::default();
+    let first = decide(&mut world, &request(1, kind::REQUEST, true, vec![ia(1, &[])]));
+    assert!(first.event.is_some(), "a lease is");
+    let ours = || vec![ia(1, &[given(&first)]), (option::IA_PD, vec![0; 12]), (option::IA_TA, vec![0; 4])];
+    let renewed = decide(&mut world, &request(1, kind::RENEW, true, ours()));
+    assert_eq!((renewed.event.is_none(), renewed.changes.len()), (true, 1));
+    let reply = renewed.reply.expect("an answer");
+    let status = |code: u16, from: usize| {
+        let data = find(&reply.options, code).expect("18.3.4: each association is answered");
+        let inner = options(&data[from..]).expect("options");
+        find(&inner, option::STATUS_CODE).map(|status| status[1])
+    };
+    assert_eq!(status(option::IA_PD, 12), Some(6), "18.3.4: NoPrefixAvail");
+    assert_eq!(status(option::IA_TA, 4), Some(2), "18.3.4: NoAddrsAvail");
+    let rebound = decide(&mut world, &request(1, kind::REBIND, false, vec![ia(1, &[given(&first)])]));
+    assert!(rebound.event.is_none());
+    decide(&mut world, &request(1, kind::RELEASE, true, vec![ia(1, &[given(&first)])]));
+    let again = decide(&mut world, &request(1, kind::REBIND, false, vec![ia(1, &[given(&first)])]));
+    assert!(again.event.is_some(), "what was given back, and is taken again, is news");
+}
+
+#[test]
+fn options_without_an_address() {
+    let asks = (option::ORO, vec![0, 23, 0, 24]);
+    let named = request(1, kind::INFORMATION_REQUEST, false, vec![asks.clone()]);
+    let nameless = Message { kind: kind::INFORMATION_REQUEST, xid: [7; 3], options: vec![asks] }.encode(&[]);
+    let nameless = Request::parse(&nameless, link_local(1)).expect("18.2.6: a client identifier is optional");
+    for (rule, request) in [("18.3.6", named), ("18.3.6: of who does not name itself", nameless)] {
+        // Whoever it is: nothing is kept.
+        let decision = decide_at(&World::default(), &request, false, NOW);
+        let reply = decision.reply.expect(rule);
+        assert_eq!((reply.kind, decision.changes.len()), (kind::REPLY, 0), "{rule}");
+        assert_eq!(find(&reply.options, option::SERVER_ID), Some(our_duid().as_bytes()), "{rule}");
+        let client = request.client.duid.as_ref().map(|duid| duid.as_bytes().to_vec());
+        assert_eq!(find(&reply.options, option::CLIENT_ID).map(<[u8]>::to_vec), client, "{rule}");
+        assert_eq!(find(&reply.options, option::DNS_SERVERS).map(<[u8]>::len), Some(16), "{rule}");
+        assert_eq!(
+            find(&reply.options, option::DOMAIN_LIST),
+            Some(&b"\x04mgmt\x07example\x00"[..]),
+            "{rule}"
+        );
+        assert_eq!(find(&reply.options, option::IA_NA), None, "{rule}");
     }
 }
 

@@ -6,7 +6,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, HINFO, NS, PTR, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::zone::{Target, Zone};
+use super::zone::{Among, Target, Zone};
 
 /// How long answers may be kept, seconds: short, since nodes come and go.
 const TTL: u32 = 30;
@@ -35,17 +35,10 @@ pub fn answer(query: &Message, zone: &impl Zone) -> Answer {
     if query.metadata.message_type != MessageType::Query {
         return Answer::Drop;
     }
-    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
-    reply.metadata.recursion_desired = query.metadata.recursion_desired;
-    reply.add_queries(query.queries.iter().cloned());
-    if let Some(edns) = &query.edns {
-        let mut ours = Edns::new();
-        ours.set_max_payload(LARGEST_DATAGRAM);
-        reply.set_edns(ours);
-        if edns.version() != 0 {
-            // RFC 6891 section 6.1.3.
-            return refused(reply, ResponseCode::BADVERS);
-        }
+    let mut reply = reply_to(query);
+    if query.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
+        // RFC 6891 section 6.1.3.
+        return refused(reply, ResponseCode::BADVERS);
     }
     if query.metadata.op_code != OpCode::Query {
         return refused(reply, ResponseCode::NotImp);
@@ -61,6 +54,20 @@ pub fn answer(query: &Message, zone: &impl Zone) -> Answer {
     reply.metadata.authoritative = true;
     place.fill(&mut reply, question.name(), question.query_type(), zone);
     Answer::Reply(Box::new(reply))
+}
+
+/// An answer that says nothing yet.
+pub fn reply_to(query: &Message) -> Message {
+    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+    reply.metadata.recursion_desired = query.metadata.recursion_desired;
+    reply.add_queries(query.queries.iter().cloned());
+    if query.edns.is_some() {
+        // RFC 6891 section 6.1.1: to who sends one; section 7: in an error, too.
+        let mut ours = Edns::new();
+        ours.set_max_payload(LARGEST_DATAGRAM);
+        reply.set_edns(ours);
+    }
+    reply
 }
 
 /// An answer to a message that cannot be answered as it is.
@@ -96,6 +103,10 @@ enum Place {
     Domain(Vec<String>),
     /// An address, turned round (RFC 1035 section 3.5, RFC 3596 section 2.5).
     Reverse(IpAddr),
+    /// The zone of such addresses, by its first one.
+    ReverseZone(IpAddr),
+    /// Between that and an address: a way to what is below (RFC 8020).
+    Inside(IpAddr),
 }
 
 impl Place {
@@ -110,13 +121,24 @@ impl Place {
         {
             return Some(Self::Domain(own.to_vec()));
         }
-        let ip = turned(&labels)?;
-        zone.covers(ip).then_some(Self::Reverse(ip))
+        let Turned { first, last, depth } = turned(&labels)?;
+        let (whole, apex) = if first.is_ipv4() { (4, 3) } else { (32, 16) };
+        match depth {
+            depth if depth == whole => zone.covers(first).then_some(Self::Reverse(first)),
+            depth if depth == apex => zone.overlaps(first, last).then_some(Self::ReverseZone(first)),
+            depth if depth > apex => zone.overlaps(first, last).then_some(Self::Inside(first)),
+            _ => None,
+        }
     }
 
     fn fill(&self, reply: &mut Message, name: &Name, kind: RecordType, zone: &impl Zone) {
         let mut found = Vec::new();
         let exists = match self {
+            Self::ReverseZone(_) => {
+                of_apex(zone, &mut found);
+                true
+            }
+            Self::Inside(_) => true,
             Self::Domain(labels) => of_domain(labels, zone, &mut found, &mut reply.additionals),
             Self::Reverse(ip) => {
                 let host = zone.host_at(*ip).and_then(|host| within(&host, zone));
@@ -141,7 +163,7 @@ impl Place {
             }
             let owner = match self {
                 Self::Domain(_) => within("", zone),
-                Self::Reverse(ip) => reverse_zone(*ip),
+                Self::Reverse(ip) | Self::ReverseZone(ip) | Self::Inside(ip) => reverse_zone(*ip),
             };
             let soa = owner.zip(soa(zone)).map(|(owner, soa)| Record::from_rdata(owner, TTL, soa));
             reply.authorities.extend(soa);
@@ -163,18 +185,24 @@ fn of_domain(
     let is_protocol = |label: &str| matches!(label, "_tcp" | "_udp");
     match labels.as_slice() {
         [] => {
-            found.extend(soa(zone));
-            found.extend(within(zone.server(), zone).map(|server| RData::NS(NS(server))));
+            of_apex(zone, found);
             true
         }
         // Nothing but a way to what is below (RFC 8020).
         [protocol] if is_protocol(protocol) => true,
         [protocol, cluster] if is_protocol(protocol) => zone.has_cluster(cluster),
+        [protocol, role, cluster] if is_protocol(protocol) => zone.role(cluster, role).is_some(),
         [service, protocol] if is_protocol(protocol) => {
-            targets(find(service, protocol, None, zone), zone, found, additional)
+            targets(find(service, protocol, &Among::default(), zone), zone, found, additional)
         }
         [service, protocol, cluster] if is_protocol(protocol) => {
-            targets(find(service, protocol, Some(cluster), zone), zone, found, additional)
+            let among = Among { cluster: Some(cluster), role: None };
+            targets(find(service, protocol, &among, zone), zone, found, additional)
+        }
+        // A role has no port of its own: its services have.
+        [service, protocol, role, cluster] if is_protocol(protocol) => {
+            let among = Among { cluster: Some(cluster), role: Some(role) };
+            targets(find(service, protocol, &among, zone), zone, found, additional)
         }
         [host] => {
             found.extend(addresses(host));
@@ -191,8 +219,14 @@ fn of_domain(
     }
 }
 
-fn find(service: &str, protocol: &str, cluster: Option<&str>, zone: &impl Zone) -> Option<Vec<Target>> {
-    zone.service(service.strip_prefix('_')?, protocol.strip_prefix('_')?, cluster)
+/// What is at the top of each zone of ours.
+fn of_apex(zone: &impl Zone, found: &mut Vec<RData>) {
+    found.extend(soa(zone));
+    found.extend(within(zone.server(), zone).map(|server| RData::NS(NS(server))));
+}
+
+fn find(service: &str, protocol: &str, among: &Among<'_>, zone: &impl Zone) -> Option<Vec<Target>> {
+    zone.service(service.strip_prefix('_')?, protocol.strip_prefix('_')?, among)
 }
 
 /// SRV records (RFC 2782), and where their targets are.
@@ -234,38 +268,47 @@ fn within(host: &str, zone: &impl Zone) -> Option<Name> {
     Name::from_labels(labels.map(str::as_bytes)).ok()
 }
 
-/// The address that a name below `in-addr.arpa` or `ip6.arpa` says in full.
-fn turned(labels: &[String]) -> Option<IpAddr> {
+/// The addresses that begin as a name below `in-addr.arpa` or `ip6.arpa` says.
+struct Turned {
+    first: IpAddr,
+    last: IpAddr,
+    /// How many labels say it.
+    depth: usize,
+}
+
+fn turned(labels: &[String]) -> Option<Turned> {
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let (digits, v4) = match labels.as_slice() {
         [digits @ .., "in-addr", "arpa"] => (digits, true),
         [digits @ .., "ip6", "arpa"] => (digits, false),
         _ => return None,
     };
-    let plain = |digit: &&str, longest: usize| {
-        digit.len() <= longest && (digit.len() == 1 || !digit.starts_with('0'))
-    };
-    if v4 {
-        let octets: Option<Vec<u8>> = digits
-            .iter()
-            .rev()
-            .map(|digit| Some(digit).filter(|digit| plain(digit, 3)).and_then(|digit| digit.parse().ok()))
-            .collect();
-        let octets = <[u8; 4]>::try_from(octets?).ok()?;
-        return Some(Ipv4Addr::from(octets).into());
+    let (most, longest, radix, bits) = if v4 { (4, 3, 10, 8) } else { (32, 1, 16, 4) };
+    let depth = digits.len();
+    if depth > most {
+        return None;
     }
-    let nibbles: Option<Vec<u128>> = digits
-        .iter()
-        .rev()
-        .map(|digit| {
-            Some(digit)
-                .filter(|digit| digit.len() == 1)
-                .and_then(|digit| u128::from_str_radix(digit, 16).ok())
-        })
-        .collect();
-    let nibbles = <[u128; 32]>::try_from(nibbles?).ok()?;
-    let bits = nibbles.into_iter().fold(0, |bits, nibble| bits << 4 | nibble);
-    Some(Ipv6Addr::from_bits(bits).into())
+    let number = |digit: &&str| {
+        let plain = digit.len() <= longest && (digit.len() == 1 || !digit.starts_with('0'));
+        let plain = plain && digit.bytes().all(|c| c.is_ascii_hexdigit());
+        let number = u128::from_str_radix(digit, radix).ok().filter(|_| plain)?;
+        (number < 1 << bits).then_some(number)
+    };
+    let mut said = 0_u128;
+    for digit in digits.iter().rev() {
+        said = said << bits | number(digit)?;
+    }
+    let rest = bits * (u32::try_from(most - depth).ok()?);
+    let first = said.checked_shl(rest).unwrap_or(0);
+    let last = first | 1_u128.checked_shl(rest).unwrap_or(0).wrapping_sub(1);
+    let address = |bits: u128| {
+        if v4 {
+            u32::try_from(bits).ok().map(|bits| Ipv4Addr::from_bits(bits).into())
+        } else {
+            Some(Ipv6Addr::from_bits(bits).into())
+        }
+    };
+    Some(Turned { first: address(first)?, last: address(last)?, depth })
 }
 
 /// The zone above an address, at the octet or 64 bits above it.

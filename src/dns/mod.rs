@@ -14,4 +14,4 @@ mod tests;
 pub use answer::{Answer, answer};
 pub use forward::Forwarder;
 pub use server::{DnsError, Server, serve};
-pub use zone::{Target, Zone};
+pub use zone::{Among, Target, Zone};

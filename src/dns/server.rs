@@ -1,7 +1,7 @@
 //! The loop: receive, decide, send. Over UDP and TCP (RFC 7766).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 
-use super::answer::{Answer, answer, datagram, one_question, refused};
+use super::answer::{Answer, answer, datagram, one_question, refused, reply_to};
 use super::forward::Forwarder;
 use super::zone::Zone;
 use crate::limit::{Limiter, Limits};
@@ -57,8 +57,8 @@ impl Server {
     ///
     /// # Errors
     /// When the port is in use, or the system refuses.
-    pub async fn bind(ip: Ipv4Addr, port: u16) -> Result<Self, DnsError> {
-        let address = SocketAddr::V4(SocketAddrV4::new(ip, port));
+    pub async fn bind(ip: IpAddr, port: u16) -> Result<Self, DnsError> {
+        let address = SocketAddr::new(ip, port);
         let failed = |cause| DnsError { address, cause };
         Ok(Self {
             udp: UdpSocket::bind(address).await.map_err(failed)?,
@@ -74,7 +74,7 @@ pub trait Source: Send + Sync + 'static {
     /// The zone, now.
     fn zone(&self) -> Option<Self::Zone>;
     /// Whether questions of this client about the rest of the world are passed on.
-    fn forwards_for(&self, client: Ipv4Addr) -> bool;
+    fn forwards_for(&self, client: IpAddr) -> bool;
 }
 
 struct Shared<S> {
@@ -236,15 +236,12 @@ fn admitted<S>(shared: &Shared<S>, client: SocketAddr) -> bool {
 }
 
 fn forwardable<S: Source>(shared: &Shared<S>, client: SocketAddr) -> bool {
-    let SocketAddr::V4(client) = client else { return false };
-    !shared.forwarder.upstreams.is_empty() && shared.source.forwards_for(*client.ip())
+    !shared.forwarder.upstreams.is_empty() && shared.source.forwards_for(client.ip())
 }
 
 /// What is said of a question about others that nobody answered.
 fn unanswered<S: Source>(shared: &Shared<S>, query: &Message, client: SocketAddr) -> Message {
-    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
-    reply.metadata.recursion_desired = query.metadata.recursion_desired;
-    reply.add_queries(query.queries.iter().cloned());
+    let mut reply = reply_to(query);
     let asked = forwardable(shared, client);
     reply.metadata.response_code = if asked { ResponseCode::ServFail } else { ResponseCode::Refused };
     reply

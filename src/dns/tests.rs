@@ -7,8 +7,8 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use proptest::prelude::*;
 
-use super::answer::{Answer, answer, datagram, one_question};
-use super::zone::{Target, Zone};
+use super::answer::{Answer, answer, datagram, one_question, reply_to};
+use super::zone::{Among, Target, Zone};
 
 struct Small {
     hosts: BTreeMap<&'static str, Vec<IpAddr>>,
@@ -37,16 +37,22 @@ impl Zone for Small {
             IpAddr::V6(ip) => ip.segments().starts_with(&[0xfd00, 0x77]),
         }
     }
+    fn overlaps(&self, first: IpAddr, last: IpAddr) -> bool {
+        self.covers(first) && self.covers(last)
+    }
     fn has_cluster(&self, cluster: &str) -> bool {
         cluster == "prod"
     }
     fn role(&self, cluster: &str, role: &str) -> Option<Vec<String>> {
         (cluster == "prod" && role == "control").then(|| vec!["n1".into(), "n2".into()])
     }
-    fn service(&self, service: &str, protocol: &str, cluster: Option<&str>) -> Option<Vec<Target>> {
-        let known =
-            service == "etcd-client" && protocol == "tcp" && cluster.is_none_or(|name| name == "prod");
-        known.then(|| self.targets.clone())
+    fn service(&self, service: &str, protocol: &str, among: &Among<'_>) -> Option<Vec<Target>> {
+        let known = service == "etcd-client"
+            && protocol == "tcp"
+            && among.cluster.is_none_or(|name| name == "prod")
+            && among.role.is_none_or(|role| role == "control");
+        let most = if among.role.is_some() { 1 } else { self.targets.len() };
+        known.then(|| self.targets.iter().take(most).cloned().collect())
     }
 }
 
@@ -118,6 +124,14 @@ fn questions_and_answers() {
             T::SRV,
             "NoError aa 0 10 2379 n1.mgmt.example., 0 10 2379 n2.mgmt.example.",
         ),
+        (
+            "of a role",
+            "_etcd-client._tcp.control.prod.mgmt.example.",
+            T::SRV,
+            "NoError aa 0 10 2379 n1.mgmt.example.",
+        ),
+        ("of no role", "_etcd-client._tcp.worker.prod.mgmt.example.", T::SRV, "NXDomain aa  [mgmt.example.]"),
+        ("RFC 8020: a role's", "_tcp.control.prod.mgmt.example.", T::A, "NoError aa  [mgmt.example.]"),
         ("over another protocol", "_etcd-client._udp.mgmt.example.", T::SRV, "NXDomain aa  [mgmt.example.]"),
         ("of no cluster", "_etcd-client._tcp.test.mgmt.example.", T::SRV, "NXDomain aa  [mgmt.example.]"),
         ("RFC 8020: names on the way", "_tcp.prod.mgmt.example.", T::A, "NoError aa  [mgmt.example.]"),
@@ -128,6 +142,30 @@ fn questions_and_answers() {
         ("nobody's address", "99.0.77.10.in-addr.arpa.", T::PTR, "NXDomain aa  [0.77.10.in-addr.arpa.]"),
         ("an address elsewhere", "8.8.8.8.in-addr.arpa.", T::PTR, "forward"),
         ("half an address", "77.10.in-addr.arpa.", T::PTR, "forward"),
+        (
+            "RFC 1035 3.5: the zone of addresses",
+            "0.77.10.in-addr.arpa.",
+            T::SOA,
+            "NoError aa firstlight.mgmt.example. hostmaster.mgmt.example. 7 3600 600 86400 30",
+        ),
+        ("its server", "0.77.10.in-addr.arpa.", T::NS, "NoError aa firstlight.mgmt.example."),
+        ("nothing else", "0.77.10.in-addr.arpa.", T::A, "NoError aa  [0.77.10.in-addr.arpa.]"),
+        ("another's zone", "1.77.10.in-addr.arpa.", T::SOA, "forward"),
+        (
+            "RFC 3596 2.5: the zone of IPv6 addresses",
+            "0.0.0.0.0.0.0.0.7.7.0.0.0.0.d.f.ip6.arpa.",
+            T::NS,
+            "NoError aa firstlight.mgmt.example.",
+        ),
+        (
+            "RFC 8020: between that and an address",
+            "0.0.0.0.0.0.0.0.0.0.7.7.0.0.0.0.d.f.ip6.arpa.",
+            T::A,
+            "NoError aa  [0.0.0.0.0.0.0.0.7.7.0.0.0.0.d.f.ip6.arpa.]",
+        ),
+        ("above it", "7.7.0.0.0.0.d.f.ip6.arpa.", T::NS, "forward"),
+        ("too many octets", "1.21.0.77.10.in-addr.arpa.", T::PTR, "forward"),
+        ("no octet", "256.0.77.10.in-addr.arpa.", T::PTR, "forward"),
         ("no address", "021.0.77.10.in-addr.arpa.", T::PTR, "forward"),
         (
             "RFC 3596 2.5: whose IPv6 address",
@@ -141,6 +179,14 @@ fn questions_and_answers() {
         let found = told(&answer(&question(name, kind), &zone()));
         assert!(found.starts_with(expected), "{rule}: {found}, not {expected}");
     }
+}
+
+#[test]
+fn edns_is_answered_with_edns_in_errors_too() {
+    let mut query = question("example.", RecordType::A);
+    assert!(reply_to(&query).edns.is_none(), "RFC 6891 7: to who sends none");
+    query.set_edns(Edns::new());
+    assert!(reply_to(&query).edns.is_some(), "RFC 6891 6.1.1");
 }
 
 #[test]

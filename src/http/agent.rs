@@ -1,6 +1,7 @@
 //! What agents say and ask, over TLS: `/agent/v2`. Who comes with a certificate of the appliance's authority speaks for the
 //! node that it was given to; who comes with none shows the token of its boot, or of an invitation.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -59,11 +60,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Speaker {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
         let missing = || AppError::Internal("agents are served over TLS only".into());
-        let ip = parts.extensions.get::<Ends>().ok_or_else(missing)?.peer;
+        let ip = v4(*parts.extensions.get::<Ends>().ok_or_else(missing)?)?;
         Ok(Self(match parts.extensions.get::<ShownCertificate>().ok_or_else(missing)?.0 {
             Some(fingerprint) => Caller::Certificate { fingerprint, ip },
             None => Caller::Token { token: token(&parts.headers)?, ip },
         }))
+    }
+}
+
+/// Agents have an IPv4 address of the management network: their port is bound to no other.
+fn v4(ends: Ends) -> Result<Ipv4Addr, AppError> {
+    match ends.peer {
+        IpAddr::V4(ip) => Ok(ip),
+        IpAddr::V6(ip) => {
+            Err(AppError::Forbidden(format!("agents speak over IPv4; this one comes from {ip}")))
+        }
     }
 }
 
@@ -89,7 +100,7 @@ async fn enrol(
 ) -> Result<Json<EnrolStep>, AppError> {
     let token = token(&headers)?;
     let enrol: Enrol = json_of(body, BODY_BYTES).await?;
-    Ok(Json(appliance.enrol(token, ends.peer, enrol).await?))
+    Ok(Json(appliance.enrol(token, v4(ends)?, enrol).await?))
 }
 
 async fn enrol_host(
@@ -100,7 +111,7 @@ async fn enrol_host(
 ) -> Result<Json<EnrolStep>, AppError> {
     let token = token(&headers)?;
     let host: HostEnrol = json_of(body, INVENTORY_BYTES).await?;
-    Ok(Json(appliance.enrol_host(token, ends.peer, host).await?))
+    Ok(Json(appliance.enrol_host(token, v4(ends)?, host).await?))
 }
 
 async fn renew(

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +45,7 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub struct Ends {
     /// The client.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The address it reached us at.
     pub local: SocketAddr,
 }
@@ -215,13 +215,12 @@ async fn tcp(
     clients: &Clients,
 ) {
     let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    let IpAddr::V4(ip) = peer.ip() else { return };
     if clients.enter(peer.ip()) {
         // Neither changes what is served, only how fast or how long: not worth an error.
         let _ = stream.set_nodelay(true);
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED));
         let mut about = Extensions::new();
-        about.insert(Ends { peer: ip, local });
+        about.insert(Ends { peer: peer.ip(), local });
         match acceptor {
             None => connection(stream, router, about, shutdown).await,
             Some(acceptor) => tls(stream, &acceptor, router, about, shutdown).await,

@@ -73,13 +73,17 @@ async fn boot_file(
     State(plane): State<Plane>,
     Extension(ends): Extension<Ends>,
     Path(name): Path<String>,
+    method: Method,
 ) -> Result<Response<Body>, AppError> {
     let Some(bytes) = plane.files.get(&name) else {
         return Err(AppError::NotFound("there is no such boot file".into()));
     };
-    // Small, and from memory: it is as good as sent.
-    let sent = Sent { bytes: bytes.len() as u64, elapsed_ms: 0, complete: true };
-    note(&plane.appliance, ends, name, sent);
+    // UEFI asks for its length first.
+    if method != Method::HEAD {
+        // Small, and from memory: it is as good as sent.
+        let sent = Sent { bytes: bytes.len() as u64, elapsed_ms: 0, complete: true };
+        note(&plane.appliance, ends, name, sent);
+    }
     Ok(([(CONTENT_TYPE, "application/efi")], bytes).into_response())
 }
 

@@ -2,7 +2,7 @@
 //! views of them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,14 @@ pub enum EventKind {
     /// Another DHCP server answers on one of our networks.
     RogueServer {
         /// What it calls itself.
-        server: Ipv4Addr,
+        server: IpAddr,
+        /// Where.
+        interface: String,
+    },
+    /// Another router's advertisements contradict ours.
+    RogueRouter {
+        /// Its address on the link.
+        router: Ipv6Addr,
         /// Where.
         interface: String,
     },
@@ -375,6 +382,9 @@ impl fmt::Display for EventKind {
             }
             Self::RogueServer { server, interface } => {
                 write!(f, "another DHCP server, {server}, answers on {interface}")
+            }
+            Self::RogueRouter { router, interface } => {
+                write!(f, "a router, {router}, contradicts our advertisements on {interface}")
             }
             Self::Sent { protocol, file, bytes, elapsed_ms, complete } => {
                 let end = if *complete { "" } else { ", broken off" };

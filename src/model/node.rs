@@ -1,6 +1,6 @@
 //! A node: a physical or virtual server, what it should run and what it last said it runs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +125,7 @@ pub struct BootAttempt {
     /// When its script was served.
     pub started: Timestamp,
     /// The address it was served to; reports must come from there.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// SHA-256 of the one-time token in its kernel command line; the token itself is not kept.
     pub token: Sha256Digest,
     /// What the boot is for.

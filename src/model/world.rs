@@ -322,6 +322,11 @@ impl World {
         self.leases6.values().map(Arc::as_ref)
     }
 
+    /// IPv6 leases of a range, by address.
+    pub fn leases6_between(&self, first: Ipv6Addr, last: Ipv6Addr) -> impl Iterator<Item = &Lease6> {
+        self.leases6.range(first..=last).map(|(_, lease)| lease.as_ref())
+    }
+
     /// The IPv6 addresses that a client holds or held, in whatever network.
     pub fn leases6_of(&self, duid: &Duid) -> impl Iterator<Item = &Lease6> {
         let all = (duid.clone(), Ipv6Addr::UNSPECIFIED)..=(duid.clone(), Ipv6Addr::from_bits(u128::MAX));

@@ -3,9 +3,10 @@
 mod packages;
 mod ramdisk;
 mod secrets;
+mod six;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::dhcp::probe::Prober;
 use crate::dhcp::socket::{DhcpSocket, SocketError};
 use crate::dhcp6::server::{Dhcp6Error, Dhcp6Socket};
 use crate::http::{ListenError, Listener};
-use crate::model::{DhcpMode, EventKind, Network6};
+use crate::model::{DhcpMode, EventKind};
 use crate::ndp::{Advertiser, NdpError};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::{Store, StoreError};
@@ -34,6 +35,8 @@ use crate::syslog::{Limits, Line, Receiver, Sink};
 use crate::tftp::{BootFileError, BootFiles, TftpError};
 use crate::trust::{Authority, TrustError};
 use crate::{dhcp, dhcp6, dns, http, tftp, trust};
+
+use six::Own6;
 
 /// Longest that an override may be, bytes.
 const OVERRIDE_BYTES: u64 = 1 << 20;
@@ -149,15 +152,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     // Nobody else sets it.
     let _ = appliance.addresses.set(interfaces.iter().filter_map(of).collect());
-    let own6 = interfaces
-        .iter()
-        .filter_map(|interface| interface.address6_on(network6_on(&config, interface)?.subnet));
-    let _ = appliance.addresses6.set(own6.collect());
+    let own6 = six::own(&config, &interfaces)?;
+    let _ = appliance.addresses6.set(own6.iter().map(|own| own.ip).collect());
     let appliance = Arc::new(appliance);
 
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-    let bound = bind(&config, &interfaces, &files, &appliance).await?;
+    let bound = bind(&config, &interfaces, &own6, &files, &appliance).await?;
     appliance.record(EventKind::Started { version: env!("CARGO_PKG_VERSION").into() }).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let services = start(bound, &appliance, &files, &stopped);
@@ -207,42 +208,31 @@ fn interfaces(config: &Config) -> Result<Vec<Interface>, ServeError> {
 async fn bind(
     config: &Config,
     interfaces: &[Interface],
+    own6: &[Own6],
     files: &Arc<BootFiles>,
     appliance: &Arc<Appliance>,
 ) -> Result<Bound, ServeError> {
     let (mut dhcp, mut dhcp6, mut ndp, mut tftp) =
         (Vec::new(), Vec::<Dhcp6Socket>::new(), Vec::new(), Vec::new());
-    let (mut http, mut agents, mut syslog, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut http, mut agents, mut syslog) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut names, mut names_at) = (Vec::new(), Vec::new());
     let tls = trust::server::config(&appliance.authority, now())?;
     for interface in interfaces {
-        let serves_dhcp = config.networks.iter().any(|network| {
-            network.interface.as_deref() == Some(&interface.name) && network.dhcp != DhcpMode::Off
-        });
-        if serves_dhcp && !dhcp.iter().any(|socket: &DhcpSocket| socket.interface().name == interface.name) {
+        if six::serves_v4(config, interface)
+            && !dhcp.iter().any(|socket: &DhcpSocket| socket.interface().name == interface.name)
+        {
             dhcp.push(DhcpSocket::bind(interface.clone())?);
             if config.networks.iter().any(|network| network.dhcp == DhcpMode::Proxy) {
                 dhcp.push(DhcpSocket::bind_proxy(interface.clone())?);
             }
         }
-        let v6 = network6_on(config, interface);
         let heard = ndp.iter().any(|advertiser: &Advertiser| advertiser.interface() == interface.name);
-        if (serves_dhcp || v6.is_some()) && !heard {
-            match Advertiser::bind(&interface.name, interface.index, interface.mac, v6) {
+        if let Some(prefixes) = six::advertised(config, interface).filter(|_| !heard) {
+            match Advertiser::bind(&interface.name, interface.index, interface.mac, &prefixes) {
                 Ok(advertiser) => ndp.push(advertiser),
                 // A host without IPv6 boots machines all the same, only slower.
                 Err(error) => tracing::warn!(%error, "iPXE will wait for IPv6 at every boot"),
             }
-        }
-        if let Some(v6) = v6
-            && !dhcp6.iter().any(|socket| socket.interface().name == interface.name)
-        {
-            let own = interface
-                .address6_on(v6.subnet)
-                .ok_or_else(|| InterfaceError::NoAddress6(interface.name.clone(), v6.subnet))?;
-            dhcp6.push(Dhcp6Socket::bind(interface.clone())?);
-            tftp.push(
-                tftp::Server::bind(own.into(), tftp::PORT, Arc::clone(files), Arc::clone(appliance)).await?,
-            );
         }
         let address = interface.address;
         tftp.push(
@@ -256,25 +246,34 @@ async fn bind(
                 Err(error) => tracing::warn!(%error, "logs of nodes are not received"),
             }
         }
-        if config.dns.enabled {
-            match dns::Server::bind(address, 53).await {
-                Ok(server) => names.push(server),
-                Err(error) if config.dns.demanded => return Err(error.into()),
-                // Machines boot all the same; nobody finds them by name.
-                Err(error) => tracing::warn!(%error, "names are not served"),
-            }
-        }
+        names_at.push(IpAddr::V4(address));
         agents.push(Listener::tls(SocketAddr::from((address, config.tls_port)), Arc::clone(&tls)).await?);
     }
+    for Own6 { interface, ip } in own6 {
+        if !dhcp6.iter().any(|socket| socket.interface().name == interface.name) {
+            dhcp6.push(Dhcp6Socket::bind(interface.clone())?);
+        }
+        let (files, appliance) = (Arc::clone(files), Arc::clone(appliance));
+        tftp.push(tftp::Server::bind((*ip).into(), tftp::PORT, files, appliance).await?);
+        http.push(Listener::tcp(SocketAddr::from((*ip, config.http_port))).await?);
+        names_at.push(IpAddr::V6(*ip));
+    }
+    let mut asked_at = Vec::new();
+    for ip in names_at.into_iter().filter(|_| config.dns.enabled) {
+        match dns::Server::bind(ip, 53).await {
+            Ok(server) => {
+                names.push(server);
+                asked_at.push(ip);
+            }
+            Err(error) if config.dns.demanded => return Err(error.into()),
+            // Machines boot all the same; nobody finds them by name.
+            Err(error) => tracing::warn!(%error, "names are not served"),
+        }
+    }
+    // Nobody else sets it.
+    let _ = appliance.names_at.set(asked_at);
     let admin = Listener::unix(&config.socket).await?;
     Ok(Bound { dhcp, dhcp6, ndp, tftp, http, agents, syslog, dns: names, admin })
-}
-
-/// The prefix of an interface.
-fn network6_on<'c>(config: &'c Config, interface: &Interface) -> Option<&'c Network6> {
-    let mut here =
-        config.networks.iter().filter(|network| network.interface.as_deref() == Some(&interface.name));
-    here.find_map(|network| network.v6.as_ref())
 }
 
 /// Starts a task for each of what was bound.
@@ -312,10 +311,25 @@ fn start(
         services.spawn(dhcp::server::serve(socket, prober, Arc::clone(appliance), stopped.clone()));
     }
     for socket in bound.dhcp6 {
+        let interface = socket.interface().clone();
+        if six::serves_v6(&appliance.config, &interface) {
+            let (watcher, name) = (Arc::clone(appliance), interface.name.clone());
+            let heard = move |server| {
+                let (appliance, name) = (Arc::clone(&watcher), name.clone());
+                tokio::spawn(async move { appliance.rogue_heard(&name, server).await });
+            };
+            let own = appliance.duid().clone();
+            services.spawn(dhcp6::rogue::watch_for(interface, own, heard, stopped.clone()));
+        }
         services.spawn(dhcp6::server::serve(socket, Arc::clone(appliance), stopped.clone()));
     }
     for advertiser in bound.ndp {
-        services.spawn(advertiser.serve(stopped.clone()));
+        let (watcher, name) = (Arc::clone(appliance), advertiser.interface().to_owned());
+        let contradicted = move |router| {
+            let (appliance, name) = (Arc::clone(&watcher), name.clone());
+            tokio::spawn(async move { appliance.router_heard(&name, router).await });
+        };
+        services.spawn(advertiser.serve(contradicted, stopped.clone()));
     }
     for server in bound.tftp {
         services.spawn(server.serve(stopped.clone()));

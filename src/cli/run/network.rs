@@ -1,6 +1,6 @@
 //! Does `firstlight network …` and `firstlight doctor`.
 
-use crate::appliance::networks::{Finding, NetworkView};
+use crate::appliance::networks::{Finding, NetworkView, Pool6View};
 
 use super::super::CliError;
 use super::super::args::Network;
@@ -13,9 +13,9 @@ pub async fn network(client: &Client, command: Network, context: Context) -> Res
         Network::List => {
             let networks: Vec<NetworkView> = client.get("/networks").await?;
             answer(context.output, &networks, |networks| {
-                let rows = networks.iter().map(|network| {
+                let rows = networks.iter().flat_map(|network| {
                     let NetworkView { bound, kept, declined, free, .. } = network;
-                    [
+                    let own = [
                         network.subnet.clone(),
                         or_dash(network.interface.as_ref()),
                         network.dhcp.clone(),
@@ -25,7 +25,21 @@ pub async fn network(client: &Client, command: Network, context: Context) -> Res
                         declined.to_string(),
                         free.to_string(),
                         forecast(network),
-                    ]
+                    ];
+                    let six = network.v6.as_ref().map(|v6| {
+                        [
+                            v6.subnet.clone(),
+                            or_dash(network.interface.as_ref()),
+                            "v6".into(),
+                            "-".into(),
+                            v6.bound.to_string(),
+                            v6.kept.to_string(),
+                            v6.declined.to_string(),
+                            "-".into(),
+                            "-".into(),
+                        ]
+                    });
+                    std::iter::once(own).chain(six)
                 });
                 let names =
                     ["SUBNET", "INTERFACE", "DHCP", "ADDRESSES", "BOUND", "KEPT", "DECLINED", "FREE", "FULL"];
@@ -35,7 +49,7 @@ pub async fn network(client: &Client, command: Network, context: Context) -> Res
         Network::Show { network } => {
             let network: NetworkView = client.get(&format!("/networks/{}", segment(&network))).await?;
             answer(context.output, &network, |network| {
-                block(&[
+                let mut rows = vec![
                     ("subnet", network.subnet.clone()),
                     ("interface", or_dash(network.interface.as_ref())),
                     ("shared network", or_dash(network.shared_network.as_ref())),
@@ -50,7 +64,16 @@ pub async fn network(client: &Client, command: Network, context: Context) -> Res
                     ("reservations", network.reservations.to_string()),
                     ("new in 7 days", network.new_clients.to_string()),
                     ("full", forecast(network)),
-                ])
+                ];
+                if let Some(v6) = &network.v6 {
+                    let Pool6View { subnet, range, bound, kept, declined } = v6;
+                    rows.extend([
+                        ("IPv6 prefix", subnet.clone()),
+                        ("IPv6 range", range.clone()),
+                        ("IPv6 leases", format!("{bound} bound, {kept} kept, {declined} declined")),
+                    ]);
+                }
+                block(&rows)
             })
         }
     }

@@ -82,6 +82,7 @@ mod tests {
                 state: MemberState::Member,
                 since: 1,
                 next_role: None,
+                forced: false,
             });
         }
         world.apply(&Change::PutCluster(cluster.clone()));

@@ -39,6 +39,7 @@ pub async fn follow(client: Client, applier: Option<Arc<Applier>>, generation: S
         reason: format!("the host was not touched: {cause}"),
         bundle: None,
         changes: Vec::new(),
+        left_over: Vec::new(),
         elapsed_ms: 0,
     };
     run(names).go(move |_| Some(outcome)).await

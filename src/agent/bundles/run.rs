@@ -136,6 +136,7 @@ pub fn broken(generation: String, reason: &str) -> Outcome {
         reason: reason.into(),
         bundle: None,
         changes: Vec::new(),
+        left_over: Vec::new(),
         elapsed_ms: 0,
     }
 }
@@ -143,7 +144,7 @@ pub fn broken(generation: String, reason: &str) -> Outcome {
 /// An outcome without its changes, which are in the output, and with a reason of bounded length.
 pub fn brief(outcome: Outcome) -> Outcome {
     let reason = outcome.reason.chars().take(REASON).collect();
-    Outcome { changes: Vec::new(), reason, ..outcome }
+    Outcome { changes: Vec::new(), left_over: Vec::new(), reason, ..outcome }
 }
 
 /// How many of the lines make one piece: at least one.

@@ -12,6 +12,7 @@ fn a_sign_of_life_stays_small_whatever_happened_to_the_host() {
         reason: "ä\n".repeat(100_000),
         bundle: None,
         changes: vec!["file /etc/x".into(); 8192],
+        left_over: vec!["/etc/x".into(); 8192],
         elapsed_ms: 1,
     };
     let applied = Applied {

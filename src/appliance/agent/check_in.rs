@@ -103,7 +103,7 @@ impl Appliance {
                     }
                     let retired = retiring && node.state == State::Retired;
                     if retired {
-                        (node.installed, node.installing_on) = (None, None);
+                        (node.installed, node.installing_on, node.observed.bundles) = (None, None, None);
                     }
                     let name = node.name.clone();
                     tx.put(Change::PutNode(node));
@@ -221,7 +221,7 @@ impl Appliance {
                     tx.append(at, Some(&node), None, EventKind::Erased { certificate });
                 }
                 node.order = None;
-                (node.installed, node.installing_on) = (None, None);
+                (node.installed, node.installing_on, node.observed.bundles) = (None, None, None);
                 node.observed.bundles = None;
                 transition(tx, &mut node, &Signal::Wiped, at, None)?;
                 let id = node.id;

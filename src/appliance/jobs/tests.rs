@@ -87,7 +87,9 @@ fn sign(place: Place, busy: Option<bool>, bundles: Option<Applied>) -> CheckIn {
         message: String::new(),
         progress: None,
         drained: false,
+        left: false,
         busy,
+        os: None,
         image: None,
         disk: None,
         bundles,
@@ -102,7 +104,8 @@ fn applied(generation: &str, last: Option<Outcome>) -> Applied {
 
 fn outcome(result: ApplyResult, reason: &str) -> Outcome {
     let (reason, generation) = (reason.to_owned(), "g1".to_owned());
-    Outcome { generation, result, reason, bundle: None, changes: Vec::new(), elapsed_ms: 5 }
+    let (changes, left_over) = (Vec::new(), Vec::new());
+    Outcome { generation, result, reason, bundle: None, changes, left_over, elapsed_ms: 5 }
 }
 
 fn report(run: &str, lines: &[&str], outcome: Option<Outcome>) -> JobReport {
@@ -214,7 +217,7 @@ async fn a_node_that_is_installed_anew_has_no_bundles() {
                 appliance.installed(caller(), report).await.expect("taken");
             }
             "wiped" => appliance.wiped(caller(), Vec::new()).await.expect("taken"),
-            _ => drop(appliance.retire(Selector::new("n1"), false, actor()).await.expect("retired")),
+            _ => drop(appliance.retire(Selector::new("n1"), false, false, actor()).await.expect("retired")),
         }
         assert_eq!(node(&appliance).observed.bundles, None, "{name}");
         let gone = node(&appliance).state == State::Retired;

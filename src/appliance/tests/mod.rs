@@ -14,9 +14,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::boot::{Instruction, Place};
+use crate::bundle::Bundle;
 use crate::bundle::desired::{Applied, ApplyResult, Outcome};
 use crate::cluster::{MemberState, RoleRule};
-use crate::model::{Certificate, Change, Lease, LeaseState, MacAddr, Node, NodeId, Order, State};
+use crate::model::{
+    Certificate, Change, Lease, LeaseState, MacAddr, Node, NodeId, Order, Sha256Digest, State,
+};
 
 /// A host and its agent.
 #[expect(clippy::struct_excessive_bools, reason = "what a test says of it")]
@@ -34,7 +37,7 @@ struct Host {
 
 /// The appliance, and hosts by their number: `n1` has 1.
 struct Fleet {
-    appliance: Appliance,
+    appliance: Arc<Appliance>,
     hosts: BTreeMap<u8, Host>,
     _folder: TempDir,
 }
@@ -66,7 +69,7 @@ impl Fleet {
             "state_dir = \"{}\"\ndomain = \"mgmt.example\"\n[[network]]\nsubnet = \"10.77.0.0/24\"\ndhcp = \"off\"\n",
             state.display()
         );
-        let appliance = Appliance::new(
+        let appliance = Arc::new(Appliance::new(
             Arc::new(Config::parse(&text, Path::new("firstlight.toml")).expect("a configuration")),
             Arc::new(FirmwareTable::new(&[]).expect("the firmware table")),
             Scripts::new(&[]).expect("the scripts"),
@@ -74,7 +77,7 @@ impl Fleet {
             Blobs::open(&state).await.expect("blobs"),
             Authority::open(&state.join("ca")).expect("an authority"),
             SecretKey::generate(),
-        );
+        ));
         let mut fleet = Self { appliance, hosts: BTreeMap::new(), _folder: folder };
         fleet.push("store", "1", "[hooks]\nleave = [\"/bin/true\"]\n").await;
         fleet.push("tool", "1", "").await;
@@ -159,6 +162,8 @@ impl Fleet {
             progress: None,
             drained: host.drained,
             left: host.left,
+            busy: Some(false),
+            os: None,
             image: None,
             disk: None,
             bundles: Some(host.applied.clone()),
@@ -194,6 +199,7 @@ impl Fleet {
                 reason: reason.into(),
                 bundle: None,
                 changes: Vec::new(),
+                left_over: Vec::new(),
                 elapsed_ms: 1,
             };
             let ended = JobReport { outcome: Some(outcome), ..report.clone() };

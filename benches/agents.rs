@@ -127,6 +127,7 @@ async fn beat(n: u32, agents: u32, client: Client, period: Duration) -> Vec<Dura
             place: Place::Host,
             boot_id: format!("boot-{n}"),
             kernel: "6.1.0".into(),
+            os: None,
             phase: "ready".into(),
             message: String::new(),
             progress: None,

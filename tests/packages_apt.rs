@@ -101,12 +101,25 @@ fn apt_installs_upgrades_and_refuses_what_was_changed() {
     // Taken out: gone from the index, kept for those that began before.
     let digest = repository.push(&newer, &suite, &main, now()).unwrap().listed.digest;
     repository.remove(Kind::Apt, &suite, &main, digest, now()).unwrap();
-    assert!(repository.uses(digest) && repository.list().iter().all(|listed| listed.digest != digest));
+    assert!(repository.list().iter().all(|listed| listed.digest != digest));
+    assert_eq!(repository.collect_garbage().unwrap(), (0, 0));
+    assert!(repository.backing().path(digest).exists());
 
     // The same bytes after a restart.
     let metadata = repository.snapshot().metadata().clone();
     let restarted = repositories::repository(&work.join("state"));
     assert_eq!(*restarted.snapshot().metadata(), metadata);
+
+    // Nobody is at it any more: it goes from the disk, with what a crash left, and nothing else does.
+    let left = work.join("state/.incoming-left");
+    fs::write(&left, "x").unwrap();
+    let kept: Vec<_> =
+        restarted.list().iter().map(|listed| restarted.backing().path(listed.digest)).collect();
+    let (files, bytes) = restarted.collect_garbage().unwrap();
+    assert!(files >= 2 && bytes > 100, "{files} {bytes}");
+    assert!(!restarted.backing().path(digest).exists() && !left.exists());
+    assert!(!kept.is_empty() && kept.iter().all(|path| path.exists()), "{kept:?}");
+    assert_eq!(restarted.collect_garbage().unwrap(), (0, 0));
 }
 
 #[test]

@@ -110,6 +110,7 @@ fn dnf_installs_from_the_cache_when_upstream_is_away() {
         kind: Kind::Dnf,
         suites: Vec::new(),
         components: Vec::new(),
+        paths: Vec::new(),
         keyring: None,
         redirect_hosts: Vec::new(),
     };

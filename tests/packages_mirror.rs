@@ -26,6 +26,7 @@ fn mirrors(url: &str, folder: &Path, change: impl FnOnce(&mut Settings)) -> Mirr
         kind: Kind::Apt,
         suites: Vec::new(),
         components: Vec::new(),
+        paths: Vec::new(),
         keyring: None,
         redirect_hosts: Vec::new(),
     };

@@ -7,7 +7,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
 use super::AgentError;
-use crate::model::Timestamp;
+use crate::model::{OsRelease, Timestamp};
 
 /// A clock that is off by less is left alone.
 const CLOCK_OFF: Duration = Duration::from_secs(2);
@@ -20,6 +20,12 @@ pub fn boot_id() -> String {
 /// The kernel's release.
 pub fn kernel() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// The operating system.
+pub fn os_release() -> Option<OsRelease> {
+    let read = |path| std::fs::read_to_string(path).ok();
+    OsRelease::parse(&read("/etc/os-release").or_else(|| read("/usr/lib/os-release"))?)
 }
 
 /// The host's name.

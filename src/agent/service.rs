@@ -138,6 +138,7 @@ impl Service<'_> {
             place: Place::Host,
             boot_id: machine::boot_id(),
             kernel: machine::kernel(),
+            os: machine::os_release(),
             phase: if up { "ready" } else { "configuring" }.into(),
             message: String::new(),
             progress: None,

@@ -240,6 +240,7 @@ fn sign_of_life(doing: &Doing) -> CheckIn {
         place: Place::Ramdisk,
         boot_id: machine::boot_id(),
         kernel: machine::kernel(),
+        os: None,
         phase: doing.phase.into(),
         message: doing.message.clone(),
         progress: doing.progress,

@@ -135,15 +135,23 @@ impl Appliance {
     ///
     /// # Errors
     /// When it has mistakes, cannot be rendered, or the same version was pushed with other content.
-    pub async fn push_bundle(&self, push: PushBundle, actor: Actor) -> Result<PushedBundle, AppError> {
-        let archive = STANDARD.decode(push.archive.as_bytes());
-        let archive =
-            archive.map_err(|error| AppError::Invalid(format!("the archive is no base64: {error}")))?;
-        let bundle =
-            Arc::new(Bundle::unpack(&archive).map_err(|error| AppError::Invalid(error.to_string()))?);
-        let packed = bundle.pack().map_err(|error| AppError::Invalid(error.to_string()))?;
+    pub async fn push_bundle(
+        self: &Arc<Self>,
+        push: PushBundle,
+        actor: Actor,
+    ) -> Result<PushedBundle, AppError> {
+        let unpacked = self.aside(move |appliance| {
+            let archive = STANDARD.decode(push.archive.as_bytes());
+            let archive =
+                archive.map_err(|error| AppError::Invalid(format!("the archive is no base64: {error}")))?;
+            let invalid = |error: BundleError| AppError::Invalid(error.to_string());
+            let bundle = Arc::new(Bundle::unpack(&archive).map_err(invalid)?);
+            let packed = bundle.pack().map_err(invalid)?;
+            let rendered = appliance.rendered_with(&bundle)?;
+            Ok((bundle, packed, rendered))
+        });
+        let (bundle, packed, rendered) = unpacked.await?;
         let name: BundleRef = bundle.reference().parse()?;
-        let rendered = self.rendered_with(&bundle)?;
         let sha256 = Sha256Digest::of(&packed);
         let size = packed.len() as u64;
         let _artifacts = self.artifacts.read().await;
@@ -316,8 +324,8 @@ impl Appliance {
         let record = self.view().bundle(bundle).cloned().ok_or_else(|| no_bundle(bundle))?;
         let key = record.archive.sha256;
         let lock = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(loaded) = lock().get(&key) {
-            return Ok(Arc::clone(loaded));
+        if let Some(loaded) = lock().get(key) {
+            return Ok(loaded);
         }
         let damaged = |error: &dyn std::fmt::Display| {
             AppError::Internal(format!("the archive of {bundle} is damaged ({error}); push it again"))

@@ -171,6 +171,7 @@ impl Appliance {
         }
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = Memo::new();
+        let common = self.common(world);
         for node in world.nodes() {
             let touched = !world.bundles_of(node).is_empty()
                 || node.observed.bundles.is_some()
@@ -178,7 +179,7 @@ impl Appliance {
             if !touched {
                 continue;
             }
-            let key = self.rendering_key(world, node);
+            let key = self.rendering_key(world, node, &common);
             let plan = match memo.remove(&node.id) {
                 Some((old, plan)) if old == key => plan,
                 _ => self.planned(world, node),

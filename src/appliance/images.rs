@@ -236,7 +236,7 @@ impl Appliance {
         Ok(view)
     }
 
-    /// Removes artifacts that no image names. One that was just uploaded for an import which has not
+    /// Removes packages that were taken out of the repositories a while ago, and artifacts that no image names. One that was just uploaded for an import which has not
     /// happened yet goes too; that import then says so, and uploads again.
     ///
     /// # Errors
@@ -245,11 +245,12 @@ impl Appliance {
         let _artifacts = self.artifacts.write().await;
         let used: BTreeSet<Sha256Digest> = digests(&self.view());
         let (removed, bytes) = self.blobs.collect_garbage(|digest| used.contains(&digest)).await?;
-        Ok(GcView { removed, bytes })
+        let packages = self.collect_packages().await?;
+        Ok(GcView { removed: removed.saturating_add(packages.0), bytes: bytes.saturating_add(packages.1) })
     }
 }
 
-fn digests(world: &World) -> BTreeSet<Sha256Digest> {
+pub(super) fn digests(world: &World) -> BTreeSet<Sha256Digest> {
     let images = world.images().flat_map(Image::artifacts).map(|artifact| artifact.sha256);
     images.chain(world.bundles().map(|bundle| bundle.archive.sha256)).collect()
 }

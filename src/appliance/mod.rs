@@ -21,6 +21,7 @@ mod images;
 mod invitations;
 mod jobs;
 pub mod leases;
+mod loaded;
 pub mod names;
 pub mod networks;
 mod nodes;
@@ -30,12 +31,14 @@ mod pins;
 mod policy;
 pub mod presence;
 mod ramdisk;
+mod rendering_key;
+mod sources;
 mod transition;
 pub mod views;
 mod wanted;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,12 +47,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, RwLock, broadcast};
 
 use crate::boot::{Explanation, FirmwareTable, Scripts, explain};
-use crate::bundle::Bundle;
 use crate::bundle::secret::SecretKey;
 use crate::config::allowlist::Allowlist;
 use crate::config::{Config, Policy, Unknown};
 use crate::dhcp::rogue::Rogues;
-use crate::model::{Duid, Event, EventKind, ImageRef, Selector, Sha256Digest, Subnet, Timestamp, World};
+use crate::model::{Duid, Event, EventKind, ImageRef, Selector, Subnet, Timestamp, World};
 use crate::packages::serve::Service;
 use crate::store::blobs::Blobs;
 use crate::store::{EventQuery, Store};
@@ -67,7 +69,7 @@ pub use invitations::{HostEnrol, Invite, Invited};
 pub use jobs::{JobLog, JobReport};
 pub use nodes::{NodeChange, node_fields};
 pub use orders::BootOnce;
-pub use packages::{PackageView, PushPackage, PushedPackage};
+pub use packages::{PUSHED_AT_ONCE, PackageView, PushPackages, PushedPackage};
 pub use pins::{PinBundles, SetVariables, Target};
 pub use presence::{Heard, Presence, Progress};
 pub use ramdisk::RamdiskState;
@@ -85,6 +87,9 @@ struct CachedAllowlist {
     changed: Option<SystemTime>,
     list: Option<Arc<Allowlist>>,
 }
+
+/// How many render, or read bundles, at once for those who ask.
+const ASIDE: usize = 8;
 
 /// The appliance: its state, its artifacts and what the operator configured.
 pub struct Appliance {
@@ -108,7 +113,7 @@ pub struct Appliance {
     /// Opens the secrets among variables.
     secrets: SecretKey,
     /// Bundles that were unpacked, by the digest of their archive.
-    loaded: Mutex<HashMap<Sha256Digest, Arc<Bundle>>>,
+    loaded: Mutex<loaded::Loaded>,
     /// What nodes should have of bundles, and whose turn it is.
     plans: ArcSwap<fleet::Plans>,
     memo: Mutex<fleet::Memo>,
@@ -164,6 +169,24 @@ impl Appliance {
             addresses6: OnceLock::new(),
             artifacts: RwLock::new(()),
         }
+    }
+
+    /// Does what takes its time, or reads the disk, away from the threads that answer everybody; so many at once as help.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, AppError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        static SLOTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(ASIDE);
+        let slot = SLOTS.acquire().await.map_err(|error| AppError::Internal(error.to_string()))?;
+        let this = Arc::clone(self);
+        let worked = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work(&this)
+        });
+        worked.await.map_err(|error| AppError::Internal(format!("the work failed: {error}")))?
     }
 
     /// The state as of the last durable commit.

@@ -1,5 +1,6 @@
 //! What an administrator does with packages.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::packages::repository::{Listed, Repository};
 use crate::packages::repository_error::RepositoryError;
 use crate::packages::state::Kind;
 
+use super::images::digests;
 use super::{Actor, AppError, Appliance, now};
 
 /// A package and where it is.
@@ -35,12 +37,15 @@ pub struct PackageView {
     pub pushed: Timestamp,
 }
 
-/// A package that was uploaded before, and where it goes.
+/// Most packages of one push.
+pub const PUSHED_AT_ONCE: usize = 1000;
+
+/// Packages of one kind that were uploaded before, and where they go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PushPackage {
-    /// The digest of its file.
-    pub sha256: Sha256Digest,
+pub struct PushPackages {
+    /// The digests of their files.
+    pub sha256: Vec<Sha256Digest>,
     /// The suite; made when it is new.
     pub suite: Name,
     /// The component; made when it is new.
@@ -64,22 +69,53 @@ impl Appliance {
         service.map_or_else(Vec::new, |service| service.repository.list().into_iter().map(view).collect())
     }
 
-    /// Takes a package into a suite.
+    /// Takes packages into a suite: all of them, or none. What was uploaded is not needed any more then, and goes.
     ///
     /// # Errors
-    /// When the file was not uploaded, is no package, or one of its name and version is there with other bytes.
-    pub async fn push_package(&self, push: PushPackage, actor: Actor) -> Result<PushedPackage, AppError> {
-        let _artifacts = self.artifacts.read().await;
-        self.blobs.size(push.sha256).await?;
-        let (at, path) = (now(), self.blobs.path(push.sha256));
-        let pushed = self
-            .blocking(move |repository| repository.push(&path, &push.suite, &push.component, at.0 / 1000))
-            .await?;
-        let package = view(pushed.listed);
-        if pushed.new {
-            self.told(&package, "pushed to", actor).await?;
+    /// When a file was not uploaded, is no package, or one of its name and version is there with other bytes.
+    pub async fn push_packages(
+        &self,
+        push: PushPackages,
+        actor: Actor,
+    ) -> Result<Vec<PushedPackage>, AppError> {
+        let count = push.sha256.len();
+        if !(1..=PUSHED_AT_ONCE).contains(&count) {
+            let message = format!("{count} packages at once; push 1 to {PUSHED_AT_ONCE}");
+            return Err(AppError::Invalid(message));
         }
-        Ok(PushedPackage { package, unchanged: !pushed.new })
+        let uploads = push.sha256.clone();
+        let pushed = {
+            let _artifacts = self.artifacts.read().await;
+            for digest in &uploads {
+                self.blobs.size(*digest).await?;
+            }
+            let (at, blobs) = (now(), self.blobs.clone());
+            self.blocking(move |repository| {
+                let paths: Vec<PathBuf> = push.sha256.iter().map(|digest| blobs.path(*digest)).collect();
+                let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+                repository.push_all(&paths, &push.suite, &push.component, at.0 / 1000)
+            })
+            .await?
+        };
+        let pushed: Vec<PushedPackage> = pushed
+            .into_iter()
+            .map(|pushed| PushedPackage { package: view(pushed.listed), unchanged: !pushed.new })
+            .collect();
+        let new = pushed.iter().filter(|pushed| !pushed.unchanged).map(|pushed| pushed.package.clone());
+        self.told(new.collect(), "pushed to", actor).await?;
+        self.forget_uploads(&uploads).await;
+        Ok(pushed)
+    }
+
+    /// Removes what was uploaded for packages, unless an image or a bundle is made of the same bytes.
+    async fn forget_uploads(&self, uploads: &[Sha256Digest]) {
+        let _artifacts = self.artifacts.write().await;
+        let used = digests(&self.view());
+        for digest in uploads.iter().filter(|digest| !used.contains(digest)) {
+            if let Err(error) = self.blobs.remove(*digest).await {
+                tracing::warn!(%digest, %error, "an upload stays until `firstlight image gc`");
+            }
+        }
     }
 
     /// Takes a package out of a suite; nodes that have it keep it.
@@ -92,18 +128,33 @@ impl Appliance {
             repository.remove(gone.kind, &gone.suite, &gone.component, gone.sha256, at.0 / 1000)
         })
         .await?;
-        self.told(&package, "removed from", actor).await
+        self.told(vec![package], "removed from", actor).await
     }
 
-    async fn told(&self, package: &PackageView, what: &str, actor: Actor) -> Result<(), AppError> {
-        let kind = EventKind::Package {
-            package: format!("{} {} {}", package.name, package.version, package.architecture),
-            what: format!("{what} {}/{}", package.suite, package.component),
-        };
+    /// Deletes what was removed and nobody is at any more; how many files, and their bytes.
+    pub(super) async fn collect_packages(&self) -> Result<(usize, u64), AppError> {
+        if self.packages.get().is_none() {
+            return Ok((0, 0));
+        }
+        self.blocking(Repository::collect_garbage).await
+    }
+
+    async fn told(
+        &self,
+        packages: Vec<PackageView>,
+        what: &'static str,
+        actor: Actor,
+    ) -> Result<(), AppError> {
         let at = now();
         self.store
             .transact(move |tx| {
-                tx.append(at, None, Some(&actor.0), kind);
+                for package in packages {
+                    let kind = EventKind::Package {
+                        package: format!("{} {} {}", package.name, package.version, package.architecture),
+                        what: format!("{what} {}/{}", package.suite, package.component),
+                    };
+                    tx.append(at, None, Some(&actor.0), kind);
+                }
                 Ok(())
             })
             .await

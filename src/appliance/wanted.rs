@@ -1,25 +1,20 @@
 //! What one node should have of bundles: its pins, its variables, its cluster and the appliance put together.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::bundle::desired::{Desired, DriftPolicy, PackageSource};
+use crate::bundle::desired::{Desired, DriftPolicy};
 use crate::bundle::facts::{ApplianceFacts, ClusterFacts};
 use crate::bundle::render::{Offer, Secrets};
 use crate::bundle::{About, Bundle, Layer, Member, Merged, NodeFacts, Rendered, merge, render};
 use crate::cluster::{self, Cluster, MemberState};
 use crate::model::{Node, NodeId, Scope, Variables, World};
-use crate::packages::names::Name;
-use crate::packages::sources::{self, SignedBy};
-use crate::packages::state::Kind;
+use crate::packages::suites;
 
 use super::Appliance;
 use super::views::address_of;
 
-/// Where a node keeps the keys of our repositories.
-const KEYS: &str = "/etc/firstlight/keys";
 /// The variable that says what is done about drift: `report` or `repair`.
 const DRIFT: &str = "firstlight_drift";
 
@@ -58,22 +53,15 @@ impl Appliance {
             .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
-    /// What the rendering of a node depends on, as a number.
-    pub(super) fn rendering_key(&self, world: &World, node: &Node) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let layers: Vec<&Variables> = layers(world, node).into_iter().map(|(_, values)| values).collect();
-        let never = node.observed.bundles.as_ref().is_none_or(|applied| applied.generation.is_empty());
-        (world.bundles_of(node), is_leaving(world, node), never).hash(&mut hasher);
-        let rest = (layers, self.about(world, node), self.package_sources(world, node));
-        // All of it can be written as JSON.
-        serde_json::to_string(&rest).unwrap_or_default().hash(&mut hasher);
-        hasher.finish()
+    fn about(&self, world: &World, node: &Node) -> About {
+        let cluster = world.membership(node.id).map(|(cluster, member)| facts(world, cluster, member));
+        About { cluster, ..self.about_alone(world, node) }
     }
 
-    fn about(&self, world: &World, node: &Node) -> About {
+    /// The same without its cluster, which is as large as it has members.
+    pub(super) fn about_alone(&self, world: &World, node: &Node) -> About {
         let ip = address_of(world, node);
-        let cluster = world.cluster_of(node.id);
-        let member = cluster.and_then(|cluster| cluster.member(node.id.0));
+        let member = world.membership(node.id).map(|(_, member)| member);
         let address = self.address_near(ip);
         About {
             node: NodeFacts {
@@ -91,59 +79,15 @@ impl Appliance {
                 address,
                 domain: self.config.domain.clone().unwrap_or_default(),
             },
-            cluster: cluster.zip(member).map(|(cluster, member)| facts(world, cluster, member)),
+            cluster: None,
         }
     }
 
     /// Our address on the network of `ip`.
-    fn address_near(&self, ip: Option<Ipv4Addr>) -> String {
+    pub(super) fn address_near(&self, ip: Option<Ipv4Addr>) -> String {
         let Some(addresses) = self.addresses.get() else { return String::new() };
         let found = addresses.iter().find(|(_, subnet)| ip.is_some_and(|ip| subnet.contains(ip)));
         found.or_else(|| addresses.first()).map(|(address, _)| address.to_string()).unwrap_or_default()
-    }
-
-    /// The package sources of the appliance, for a node.
-    fn package_sources(&self, world: &World, node: &Node) -> Vec<PackageSource> {
-        let Some(service) = self.packages.get() else { return Vec::new() };
-        let base = format!(
-            "http://{}:{}/packages",
-            self.address_near(address_of(world, node)),
-            self.config.http_port
-        );
-        let mut suites: BTreeMap<(Kind, Name), Vec<Name>> = BTreeMap::new();
-        for listed in service.repository.list() {
-            let components = suites.entry((listed.package.kind, listed.suite)).or_default();
-            if !components.contains(&listed.component) {
-                components.push(listed.component);
-            }
-        }
-        let mut found = Vec::new();
-        for ((kind, suite), components) in suites {
-            let name = format!("firstlight-{suite}");
-            let key = format!("{KEYS}/{name}.asc");
-            let text = match kind {
-                Kind::Apt => {
-                    sources::apt(&base, std::slice::from_ref(&suite), &components, SignedBy::File(&key))
-                }
-                Kind::Dnf => sources::dnf(&base, &suite, &components, &key),
-            };
-            let key = service.repository.key().public_key().to_owned();
-            found.push((kind, name, text, key));
-        }
-        for mirror in self.config.mirrors.iter().filter(|mirror| !mirror.suites.is_empty()) {
-            let Some(keyring) = &mirror.keyring else { continue };
-            let signed = SignedBy::File(keyring);
-            let text = sources::apt_mirror(&base, &mirror.name, &mirror.suites, &mirror.components, signed);
-            found.push((Kind::Apt, format!("firstlight-mirror-{}", mirror.name), text, String::new()));
-        }
-        let source = |(kind, name, text, key): (Kind, String, Result<String, _>, String)| match text {
-            Ok(text) => Some(PackageSource { manager: kind.to_string(), name, text, key }),
-            Err(error) => {
-                tracing::warn!(name, %error, "a package source is left out");
-                None
-            }
-        };
-        found.into_iter().filter_map(source).collect()
     }
 }
 
@@ -164,20 +108,22 @@ pub(super) fn merged(world: &World, node: &Node, bundles: &[Arc<Bundle>]) -> Mer
         })
         .collect();
     let mut merged = merge(&manifests, &layers);
-    merged.unknown.retain(|line| !line.starts_with(&format!("'{DRIFT}'")));
+    // These two are ours.
+    merged
+        .unknown
+        .retain(|line| ![DRIFT, suites::VARIABLE].iter().any(|name| line.starts_with(&format!("'{name}'"))));
     merged
 }
 
 /// Whether a node is on its way out of its cluster, or of its role there.
-fn is_leaving(world: &World, node: &Node) -> bool {
-    let member = world.cluster_of(node.id).and_then(|cluster| cluster.member(node.id.0));
-    member.is_some_and(|member| member.state == MemberState::Leaving)
+pub(super) fn is_leaving(world: &World, node: &Node) -> bool {
+    world.membership(node.id).is_some_and(|(_, member)| member.state == MemberState::Leaving)
 }
 
 /// What a node is: in its cluster, else as an operator said.
 pub(super) fn role_of(world: &World, node: &Node) -> Option<String> {
-    match world.cluster_of(node.id).and_then(|cluster| cluster.member(node.id.0)) {
-        Some(member) => member.role.clone(),
+    match world.membership(node.id) {
+        Some((_, member)) => member.role.clone(),
         None => node.role.as_ref().map(ToString::to_string),
     }
 }
@@ -197,13 +143,16 @@ pub(super) fn layers<'w>(world: &'w World, node: &Node) -> Vec<(Scope, &'w Varia
     .collect()
 }
 
+/// A member, as templates see it; none while it has no address.
+pub(super) fn shown(world: &World, member: &cluster::Member) -> Option<Member> {
+    let node = world.node(NodeId(member.node))?;
+    let address = address_of(world, node)?.to_string();
+    Some(Member { name: node.name.to_string(), address, role: member.role.clone(), index: member.index })
+}
+
 /// A cluster, as the templates of one of its members see it. Who is not in yet, or leaves, is nobody's peer: nobody could reach it.
 fn facts(world: &World, cluster: &Cluster, own: &cluster::Member) -> ClusterFacts {
-    let shown = |member: &cluster::Member| {
-        let node = world.node(NodeId(member.node))?;
-        let address = address_of(world, node)?.to_string();
-        Some(Member { name: node.name.to_string(), address, role: member.role.clone(), index: member.index })
-    };
+    let shown = |member: &cluster::Member| shown(world, member);
     let present = |member: &&cluster::Member| {
         member.state == MemberState::Member || (member.node == own.node && member.role.is_some())
     };

@@ -192,6 +192,14 @@ async fn digest(path: &Path, bar: &ProgressBar) -> io::Result<(u64, Sha256Digest
     }
 }
 
+/// A bar that counts to `total` on a terminal; nothing elsewhere.
+pub fn counter(total: usize, message: &str, quiet: bool) -> ProgressBar {
+    let bar = progress(total as u64, message, quiet);
+    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {pos}/{len} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
+}
+
 /// A bar on a terminal; nothing elsewhere (see [`tell`]).
 fn progress(size: u64, message: &str, quiet: bool) -> ProgressBar {
     let bar = ProgressBar::new(size);

@@ -1,5 +1,6 @@
 //! The configuration as the program works with it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::model::{
     AddressRange, AddressRange6, Arch, ClientKey, DhcpMode, ImageRef, Network, Network6, Reservation,
     Reservations, Subnet, Subnet6,
 };
-use crate::packages::mirror::MirrorConfig;
+use crate::packages::mirror::{MirrorConfig, Settings};
 
 /// Shortest and longest lease that is accepted.
 const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
@@ -46,6 +47,8 @@ pub struct Config {
     pub dns: Dns,
     /// Package repositories elsewhere that nodes fetch through the appliance.
     pub mirrors: Vec<MirrorConfig>,
+    /// How these are kept.
+    pub mirror_settings: Settings,
     /// How long each state may last without anything new.
     pub deadlines: Deadlines,
     /// Machine architectures whose boot files must be there at start.
@@ -208,6 +211,7 @@ pub fn check(file: wire::File) -> Result<Config, Wrong> {
         tls_port,
         ramdisk,
         ssh_keys: file.install.ssh_keys,
+        mirror_settings: check_mirrors(&file.mirror, file.mirrors)?,
         mirrors: file.mirror,
         deadlines: check_deadlines(&file.deadlines)?,
         syslog_port: file.syslog.port.unwrap_or(514),
@@ -451,6 +455,40 @@ fn check_ramdisk(ramdisk: wire::Ramdisk) -> Result<Option<Ramdisk>, Wrong> {
     }
     let cmdline = cmdline.unwrap_or_else(|| "console=tty0 console=ttyS0,115200n8 quiet".into());
     Ok(Some(Ramdisk { kernel, firmware, busybox, cmdline }))
+}
+
+fn check_mirrors(mirrors: &[MirrorConfig], settings: wire::Mirrors) -> Result<Settings, Wrong> {
+    let mut names = BTreeSet::new();
+    for (index, mirror) in mirrors.iter().enumerate() {
+        let at = |(key, message): (&str, String)| (format!("mirror[{index}].{key}"), message);
+        mirror.check().map_err(at)?;
+        if !names.insert(&mirror.name) {
+            return Err(at(("name", format!("there is a mirror {} already; rename one", mirror.name))));
+        }
+    }
+    let mut checked = Settings { ca_file: settings.ca_file, ..Settings::default() };
+    let at = |key: &str, message: String| Err((format!("mirrors.{key}"), message));
+    for (key, gib, bytes) in [
+        ("cache_gib", settings.cache_gib, &mut checked.cache_bytes),
+        ("file_gib", settings.file_gib, &mut checked.file_bytes),
+    ] {
+        match gib {
+            Some(0) => return at(key, "there must be room for something; write whole GiB, from 1".into()),
+            Some(gib) => *bytes = u64::from(gib) << 30,
+            None => {}
+        }
+    }
+    if checked.file_bytes > checked.cache_bytes {
+        let (file, cache) = (checked.file_bytes >> 30, checked.cache_bytes >> 30);
+        return at(
+            "file_gib",
+            format!("a file of {file} GiB does not fit into a cache of {cache} GiB (cache_gib)"),
+        );
+    }
+    if let Some(path) = checked.ca_file.as_ref().filter(|path| !path.is_absolute()) {
+        return at("ca_file", format!("'{}' is not an absolute path", path.display()));
+    }
+    Ok(checked)
 }
 
 /// A line of `authorized_keys` (sshd(8)) without options.

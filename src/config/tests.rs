@@ -92,6 +92,48 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
         ),
         ("interface", "eth1", "eth1/../x", "not an interface name"),
         ("no ranges", "ranges =", "# ranges =", "has no addresses to give"),
+        (
+            "a mirror of nothing",
+            "[enrolment]",
+            "[[mirror]]\nname = \"up\"\nkind = \"apt\"\nurl = \"htp://a/\"\n[enrolment]",
+            "line 17: \"htp://a/\" is no usable URL of a mirror",
+        ),
+        (
+            "a mirror twice",
+            "[enrolment]",
+            "[[mirror]]\nname = \"up\"\nkind = \"apt\"\nurl = \"http://a/\"\n[[mirror]]\nname = \"up\"\nkind = \"dnf\"\nurl = \"http://b/\"\n[enrolment]",
+            "mirror[1].name: there is a mirror up already",
+        ),
+        (
+            "paths of apt",
+            "[enrolment]",
+            "[[mirror]]\nname = \"up\"\nkind = \"apt\"\nurl = \"http://a/\"\npaths = [\"x\"]\n[enrolment]",
+            "mirror[0].paths: they are for kind = \"dnf\"",
+        ),
+        (
+            "a path that leads out",
+            "[enrolment]",
+            "[[mirror]]\nname = \"up\"\nkind = \"dnf\"\nurl = \"http://a/\"\npaths = [\"a/../b\"]\n[enrolment]",
+            "'a/../b' is not a path below the URL",
+        ),
+        (
+            "a mirror without a key",
+            "[enrolment]",
+            "[[mirror]]\nname = \"up\"\nkind = \"dnf\"\nurl = \"http://a/\"\npaths = [\"a\"]\n[enrolment]",
+            "mirror[0].keyring: nodes need the key",
+        ),
+        (
+            "a cache of nothing",
+            "[enrolment]",
+            "[mirrors]\ncache_gib = 0\n[enrolment]",
+            "mirrors.cache_gib: there must be room",
+        ),
+        (
+            "files above the cache",
+            "[enrolment]",
+            "[mirrors]\ncache_gib = 2\n[enrolment]",
+            "4 GiB does not fit into a cache of 2 GiB",
+        ),
     ] {
         let text = GOOD.replace(from, to);
         assert_ne!(text, GOOD, "{name}: the row changes nothing");
@@ -105,4 +147,16 @@ fn two_networks_must_not_overlap() {
     let second = "[[network]]\nsubnet = \"10.77.0.128/25\"\ndhcp = \"off\"\n";
     let error = parse(&format!("{GOOD}\n{second}")).expect_err("overlap").to_string();
     assert!(error.contains("network[1].subnet: 10.77.0.128/25 overlaps with 10.77.0.0/24"), "{error}");
+}
+
+#[test]
+fn mirrors_and_their_limits() {
+    let tables = "[[mirror]]\nname = \"rocky\"\nkind = \"dnf\"\nurl = \"https://a.example/pub\"\nsuites = [\"el9\"]\n\
+        paths = [\"9/BaseOS/x86_64/os\"]\nkeyring = \"/etc/pki/rpm-gpg/KEY\"\n[mirrors]\ncache_gib = 200\nfile_gib = 8\n\
+        ca_file = \"/etc/ssl/own.pem\"\n";
+    let config = parse(&format!("{GOOD}\n{tables}")).expect("it is valid");
+    let settings = &config.mirror_settings;
+    assert_eq!((settings.cache_bytes, settings.file_bytes), (200 << 30, 8 << 30));
+    assert_eq!(settings.ca_file.as_deref(), Some(Path::new("/etc/ssl/own.pem")));
+    assert_eq!(config.mirrors[0].paths, ["9/BaseOS/x86_64/os"]);
 }

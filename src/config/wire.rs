@@ -39,6 +39,8 @@ pub struct File {
     #[serde(default)]
     pub mirror: Vec<MirrorConfig>,
     #[serde(default)]
+    pub mirrors: Mirrors,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -134,6 +136,14 @@ pub struct Syslog {
 #[serde(deny_unknown_fields)]
 pub struct Boot {
     pub architectures: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirrors {
+    pub cache_gib: Option<u32>,
+    pub file_gib: Option<u32>,
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

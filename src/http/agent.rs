@@ -150,7 +150,8 @@ async fn desired(
     body: Body,
 ) -> Result<Json<Desired>, AppError> {
     let asked: Generation = json_of(body, BODY_BYTES).await?;
-    Ok(Json(appliance.desired_of(caller, &asked.generation)?))
+    let rendered = appliance.aside(move |appliance| appliance.desired_of(caller, &asked.generation));
+    Ok(Json(rendered.await?))
 }
 
 async fn job(

@@ -1,7 +1,7 @@
 //! The domain: what a node, a group, an image, a lease and an event *are*. No I/O, no clock, no async.
 //!
 //! Read in this order: [`ids`], [`hardware`], [`time`] (the small types everything else is made of), [`lifecycle`] (the state
-//! machine), [`network`], [`node`], [`group`], [`image`], [`bundle`], [`lease`], [`job`], [`invitation`], [`event`], and last [`world`], the whole state of
+//! machine), [`network`], [`os_release`], [`node`], [`group`], [`image`], [`bundle`], [`lease`], [`job`], [`invitation`], [`event`], and last [`world`], the whole state of
 //! an appliance as one value that can be cloned for nothing and changed by [`world::Change`]s.
 
 pub mod bundle;
@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod network;
 pub mod network6;
 pub mod node;
+pub mod os_release;
 pub mod placeholder;
 pub mod reservation;
 pub mod selector;
@@ -47,6 +48,7 @@ pub use node::{
     BootAttempt, Certificate, Facts, Identity, InstallRule, Installed, NextBoot, Node, Observed, Order,
     Purpose,
 };
+pub use os_release::OsRelease;
 pub use reservation::{ClientKey, Reservation, Reservations};
 pub use selector::{Selector, SelectorError};
 pub use time::Timestamp;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::hardware::{Arch, Firmware};
 use super::ids::{BundleRef, GroupName, ImageRef, MacAddr, NodeId, NodeName, RoleName, Sha256Digest};
 use super::lifecycle::State;
+use super::os_release::OsRelease;
 use super::placeholder::known;
 use super::time::Timestamp;
 use crate::bundle::desired::Applied;
@@ -307,6 +308,9 @@ pub struct Observed {
     /// Kernel release (`uname -r`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// Its operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsRelease>,
     /// The kernel's random id of this boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,

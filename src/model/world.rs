@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Member};
 
 use super::bundle::{Bundle, Scope, Variables};
 use super::event::Event;
@@ -110,6 +110,8 @@ pub struct World {
     variables: OrdMap<Scope, Arc<Variables>>,
     jobs: OrdMap<u64, Arc<Job>>,
     clusters: OrdMap<String, Arc<Cluster>>,
+    /// The cluster of each member, and its position there.
+    memberships: OrdMap<NodeId, (String, usize)>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
     leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
     /// Leases that nobody has a lasting right to, by when they run out.
@@ -243,7 +245,23 @@ impl World {
 
     /// The cluster that a node is a member of.
     pub fn cluster_of(&self, node: NodeId) -> Option<&Cluster> {
-        self.clusters().find(|cluster| cluster.member(node.0).is_some())
+        self.membership(node).map(|(cluster, _)| cluster)
+    }
+
+    /// The same, with what the node is there.
+    pub fn membership(&self, node: NodeId) -> Option<(&Cluster, &Member)> {
+        let (name, position) = self.memberships.get(&node)?;
+        let cluster = self.clusters.get(name)?;
+        Some((cluster, cluster.members.get(*position)?))
+    }
+
+    fn unindex_members(&mut self, cluster: &str) {
+        let Some(old) = self.clusters.get(cluster).cloned() else { return };
+        for member in &old.members {
+            if self.memberships.get(&NodeId(member.node)).is_some_and(|(name, _)| name == cluster) {
+                self.memberships.remove(&NodeId(member.node));
+            }
+        }
     }
 
     /// The job of this number.
@@ -384,9 +402,14 @@ impl World {
                 self.variables.insert(scope.clone(), Arc::new(variables.clone()));
             }
             Change::PutCluster(cluster) => {
+                self.unindex_members(&cluster.name);
+                for (position, member) in cluster.members.iter().enumerate() {
+                    self.memberships.insert(NodeId(member.node), (cluster.name.clone(), position));
+                }
                 self.clusters.insert(cluster.name.clone(), Arc::new(cluster.clone()));
             }
             Change::DeleteCluster(name) => {
+                self.unindex_members(name);
                 self.clusters.remove(name);
             }
             Change::PutJob(job) => {

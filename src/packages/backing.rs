@@ -9,6 +9,10 @@ use sha2::{Digest as _, Sha256};
 use super::state::State;
 use crate::model::Sha256Digest;
 
+/// How the names of packages and of the state begin while they are written.
+const INCOMING: &str = ".incoming-";
+const SAVING: &str = ".state-";
+
 /// Keeps packages by digest, and the state. Its functions block.
 pub trait Backing: Send + Sync {
     /// Where the package of this digest lies, if it does.
@@ -19,6 +23,13 @@ pub trait Backing: Send + Sync {
     /// # Errors
     /// When they have another, or cannot be written.
     fn put(&self, file: &mut File, digest: Sha256Digest) -> io::Result<()>;
+
+    /// Deletes packages that are not to be kept, and what an interrupted `put` or `save` left; none is under way. Returns
+    /// how many files, and their bytes.
+    ///
+    /// # Errors
+    /// When they cannot be read or deleted.
+    fn sweep(&self, keep: &dyn Fn(Sha256Digest) -> bool) -> io::Result<(usize, u64)>;
 
     /// Keeps the state durably.
     ///
@@ -75,7 +86,7 @@ impl Backing for Folder {
     }
 
     fn put(&self, file: &mut File, digest: Sha256Digest) -> io::Result<()> {
-        let mut copy = tempfile::Builder::new().prefix(".incoming-").tempfile_in(&self.root)?;
+        let mut copy = tempfile::Builder::new().prefix(INCOMING).tempfile_in(&self.root)?;
         let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
         loop {
             let read = file.read(&mut buffer)?;
@@ -89,8 +100,36 @@ impl Backing for Folder {
         self.persist(copy, &self.path(digest))
     }
 
+    fn sweep(&self, keep: &dyn Fn(Sha256Digest) -> bool) -> io::Result<(usize, u64)> {
+        let (mut files, mut bytes) = (0, 0_u64);
+        let mut delete = |entry: &fs::DirEntry| {
+            bytes = bytes.saturating_add(entry.metadata()?.len());
+            files += 1;
+            fs::remove_file(entry.path())
+        };
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if [INCOMING, SAVING].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+            {
+                delete(&entry)?;
+            }
+        }
+        for shard in fs::read_dir(self.root.join("sha256"))? {
+            let shard = shard?;
+            for entry in fs::read_dir(shard.path())? {
+                let entry = entry?;
+                let name = format!("{}{}", shard.file_name().display(), entry.file_name().display());
+                if name.parse().is_ok_and(|digest| !keep(digest)) {
+                    delete(&entry)?;
+                }
+            }
+        }
+        Ok((files, bytes))
+    }
+
     fn save(&self, state: &State) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".state-").tempfile_in(&self.root)?;
+        let mut file = tempfile::Builder::new().prefix(SAVING).tempfile_in(&self.root)?;
         file.write_all(&serde_json::to_vec_pretty(state)?)?;
         self.persist(file, &self.root.join("packages.json"))
     }

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`deb`] and [`rpm`] tell what a package file says of itself; [`state`] holds which package
 //! lies in which suite; [`apt`] and [`dnf`] write the metadata of a suite, signed by [`sign`]; [`snapshot`] puts all
-//! of it together and [`repository`] switches from one snapshot to the next. [`sources`] writes what a node needs to
-//! know. [`mirror`] keeps what nodes fetch from elsewhere. [`serve`] answers HTTP requests for all of it.
+//! of it together and [`repository`] switches from one snapshot to the next. [`suites`] tells which a node uses,
+//! [`sources`] writes what it needs to know. [`mirror`] keeps what nodes fetch from elsewhere. [`serve`] answers HTTP requests for all of it.
 
 pub mod apt;
 pub mod backing;
@@ -25,3 +25,4 @@ pub mod sign;
 pub mod snapshot;
 pub mod sources;
 pub mod state;
+pub mod suites;

@@ -53,7 +53,7 @@ pub struct Repository {
 }
 
 struct Inner {
-    state: State,
+    state: Arc<State>,
     details: HashMap<Sha256Digest, Details>,
 }
 
@@ -65,7 +65,7 @@ impl Repository {
         key: SigningKey,
         origin: &str,
     ) -> Result<Self, RepositoryError> {
-        let mut details = HashMap::new();
+        let (state, mut details) = (Arc::new(state), HashMap::new());
         for (digest, package) in &state.packages {
             let path = backing.path(*digest);
             let read =
@@ -233,26 +233,21 @@ impl Repository {
         })
     }
 
-    /// Every package and where it is.
+    /// Every package and where it is, as it is served now: a push that is on its way is not waited for.
     pub fn list(&self) -> Vec<Listed> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::new();
-        for (_, name, suite) in inner.state.all_suites() {
-            for (component, digests) in &suite.components {
-                for digest in digests {
-                    if let Some(package) = inner.state.packages.get(digest).cloned() {
-                        let (suite, component) = (name.clone(), component.clone());
-                        all.push(Listed { suite, component, digest: *digest, package });
-                    }
-                }
-            }
-        }
-        all
+        self.snapshot().list()
     }
 
-    /// Whether a package must not be collected as garbage.
-    pub fn uses(&self, digest: Sha256Digest) -> bool {
-        self.snapshot().uses(digest)
+    /// Deletes the files of packages that were removed, once nobody can be at them any more, and what a crash left.
+    /// Returns how many files, and their bytes.
+    pub fn collect_garbage(&self) -> Result<(usize, u64), RepositoryError> {
+        // Meanwhile no push has files that are in no snapshot yet.
+        let _inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = self.snapshot().forgetful() {
+            self.current.store(Arc::new(snapshot));
+        }
+        let used = self.snapshot().used();
+        self.backing.sweep(&|digest| used.contains(&digest)).map_err(failed("delete what was removed"))
     }
 
     /// Makes one change: to a copy of the state, which is kept and served when all went well. `edit` returns the suite
@@ -266,14 +261,14 @@ impl Repository {
         ) -> Result<(Option<&'s mut Suite>, T), RepositoryError>,
     ) -> Result<T, RepositoryError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = inner.state.clone();
+        let mut state = State::clone(&inner.state);
         let (changed, result) = edit(&mut state, &mut inner.details)?;
         let Some(suite) = changed else { return Ok(result) };
         // apt refuses metadata that is older than what it has, and such from more than ten seconds ahead. So time does
         // not go back, except after the clock was put right.
         suite.changed = if suite.changed > now.saturating_add(10) { now } else { now.max(suite.changed) };
         state.tidy();
-        let before = self.snapshot();
+        let (before, state) = (self.snapshot(), Arc::new(state));
         let context = Context { origin: &self.origin, key: &self.key, details: &inner.details };
         let snapshot = Snapshot::build(&state, &before, &context)?;
         self.backing.save(&state).map_err(failed("keep the repositories' state"))?;

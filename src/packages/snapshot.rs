@@ -1,6 +1,6 @@
 //! All that is served at one moment: metadata in memory, packages by digest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::apt::{self, AptError};
 use super::deb::Deb;
 use super::dnf::{self, DnfError};
 use super::names::Name;
+use super::repository::Listed;
 use super::rpm::Rpm;
 use super::sign::SigningKey;
 use super::state::{Kind, State, Suite};
@@ -89,6 +90,7 @@ pub enum Found {
 /// All that is served at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    state: Arc<State>,
     suites: BTreeMap<(Kind, Name), (Suite, Arc<Files>)>,
     files: Files,
     former: Vec<Arc<Former>>,
@@ -113,7 +115,7 @@ pub struct Context<'a> {
 
 impl Snapshot {
     /// Makes the snapshot of a state. Suites that did not change are taken from the snapshot before.
-    pub fn build(state: &State, before: &Self, context: &Context<'_>) -> Result<Self, SnapshotError> {
+    pub fn build(state: &Arc<State>, before: &Self, context: &Context<'_>) -> Result<Self, SnapshotError> {
         let mut suites = BTreeMap::new();
         let mut files = Files::default();
         let key = Text { bytes: context.key.public_key().to_owned().into(), changed: context.key.created() };
@@ -132,7 +134,7 @@ impl Snapshot {
             suites.insert(id, (suite.clone(), built));
         }
         let former = before.former_of(&files);
-        Ok(Self { suites, files, former })
+        Ok(Self { state: Arc::clone(state), suites, files, former })
     }
 
     /// What the next snapshot, of these files, still serves of this one and those before. The newest come first.
@@ -172,12 +174,47 @@ impl Snapshot {
         &self.files.metadata
     }
 
-    /// Whether a package is served, be it for those that began with a former snapshot.
-    pub fn uses(&self, digest: Sha256Digest) -> bool {
+    /// The packages that must be kept: those of the state, and those served to whoever began with a former snapshot.
+    pub fn used(&self) -> HashSet<Sha256Digest> {
         let former = self.former.iter().map(|former| &former.files);
-        std::iter::once(&self.files)
-            .chain(former)
-            .any(|files| files.packages.values().any(|stored| stored.digest == digest))
+        let served = std::iter::once(&self.files).chain(former).flat_map(|files| files.packages.values());
+        served.map(|stored| stored.digest).chain(self.state.packages.keys().copied()).collect()
+    }
+
+    /// The same, without what was dropped so long ago that nobody is still at it; `None` when there is no such thing.
+    pub fn forgetful(&self) -> Option<Self> {
+        let old = |former: &Arc<Former>| former.dropped.elapsed() >= FORMER_TIME;
+        if !self.former.iter().any(old) {
+            return None;
+        }
+        let former = self.former.iter().filter(|former| !old(former)).cloned().collect();
+        let (state, suites, files) = (Arc::clone(&self.state), self.suites.clone(), self.files.clone());
+        Some(Self { state, suites, files, former })
+    }
+
+    /// Every suite, with those of its components that have packages.
+    pub fn suites(&self) -> impl Iterator<Item = (Kind, &Name, Vec<Name>)> {
+        self.state.all_suites().filter_map(|(kind, name, suite)| {
+            let full = suite.components.iter().filter(|(_, digests)| !digests.is_empty());
+            let components: Vec<Name> = full.map(|(component, _)| component.clone()).collect();
+            (!components.is_empty()).then_some((kind, name, components))
+        })
+    }
+
+    /// Every package and where it is.
+    pub fn list(&self) -> Vec<Listed> {
+        let mut all = Vec::new();
+        for (_, name, suite) in self.state.all_suites() {
+            for (component, digests) in &suite.components {
+                for digest in digests {
+                    if let Some(package) = self.state.packages.get(digest).cloned() {
+                        let (suite, component) = (name.clone(), component.clone());
+                        all.push(Listed { suite, component, digest: *digest, package });
+                    }
+                }
+            }
+        }
+        all
     }
 }
 

@@ -88,7 +88,7 @@ pub fn dnf(base: &str, suite: &Name, components: &[Name], key_path: &str) -> Res
     let (base, key) = (checked_base(base)?, checked_path(key_path)?);
     let section = |component: &Name| {
         format!(
-            "[firstlight-{component}]\nname=firstlight {suite} {component}\nbaseurl={base}/dnf/{suite}/{component}/\nenabled=1\nrepo_gpgcheck=1\ngpgcheck=0\ngpgkey=file://{key}\nmetadata_expire=60\n"
+            "[firstlight-{suite}-{component}]\nname=firstlight {suite} {component}\nbaseurl={base}/dnf/{suite}/{component}/\nenabled=1\nrepo_gpgcheck=1\ngpgcheck=0\ngpgkey=file://{key}\nmetadata_expire=60\n"
         )
     };
     let sections: Vec<_> = components.iter().map(section).collect();
@@ -122,10 +122,13 @@ fn checked_base(base: &str) -> Result<&str, SourcesError> {
     }
 }
 
+/// Whether a key's file on a node can be written into a source.
+pub(super) fn is_key_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|c| c.is_ascii_alphanumeric() || b"/._+-".contains(&c))
+}
+
 fn checked_path(path: &str) -> Result<&str, SourcesError> {
-    let fits =
-        path.starts_with('/') && path.bytes().all(|c| c.is_ascii_alphanumeric() || b"/._+-".contains(&c));
-    if fits { Ok(path) } else { Err(SourcesError::Path(path.chars().take(120).collect())) }
+    if is_key_path(path) { Ok(path) } else { Err(SourcesError::Path(path.chars().take(120).collect())) }
 }
 
 #[cfg(test)]
@@ -143,6 +146,8 @@ mod tests {
         let text =
             dnf("https://a.example/packages", &names(&["el9"])[0], &names(&["main"]), DNF_KEY_PATH).unwrap();
         assert!(text.contains("\nbaseurl=https://a.example/packages/dnf/el9/main/\n"), "{text}");
+        // dnf takes two repositories of one id for one: that of another suite has another.
+        assert!(text.contains("\n[firstlight-el9-main]\n"), "{text}");
         assert!(text.contains(
             "\nrepo_gpgcheck=1\ngpgcheck=0\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-firstlight\n"
         ));

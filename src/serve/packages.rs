@@ -1,6 +1,7 @@
 //! Opens the package repositories and the mirrors, beside everything else: the first time their signing key has to be made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -13,12 +14,14 @@ use tower::ServiceExt;
 use crate::appliance::Appliance;
 use crate::config::Config;
 use crate::packages::backing::Folder;
-use crate::packages::mirror::{MirrorError, Mirrors, Settings};
+use crate::packages::mirror::{MirrorError, Mirrors};
 use crate::packages::repository::Repository;
 use crate::packages::repository_error::RepositoryError;
 use crate::packages::serve::{self, Service};
 use crate::packages::sign::{SignError, SigningKey};
 
+/// How often the files of packages that were removed are deleted.
+const TIDY: Duration = Duration::from_secs(15 * 60);
 /// Who signs.
 const USER: &str = "Firstlight packages";
 
@@ -49,9 +52,29 @@ pub async fn provide(appliance: Arc<Appliance>) {
     let config = Arc::clone(&appliance.config);
     let opened = tokio::task::spawn_blocking(move || open(&config)).await;
     match opened.map_err(|error| error.to_string()).and_then(|opened| opened.map_err(|e| e.to_string())) {
-        // Nobody else sets it.
-        Ok(service) => drop(appliance.packages.set(Arc::new(service))),
+        Ok(service) => {
+            let service = Arc::new(service);
+            // Nobody else sets it.
+            drop(appliance.packages.set(Arc::clone(&service)));
+            drop(appliance);
+            tidy(service).await;
+        }
         Err(error) => tracing::error!(error, "packages are not served"),
+    }
+}
+
+/// Deletes packages that were removed, from time to time, for ever.
+async fn tidy(service: Arc<Service>) {
+    let mut time = tokio::time::interval(TIDY);
+    loop {
+        time.tick().await;
+        let repository = Arc::clone(&service.repository);
+        match tokio::task::spawn_blocking(move || repository.collect_garbage()).await {
+            Ok(Ok((0, _))) => {}
+            Ok(Ok((files, bytes))) => tracing::info!(files, bytes, "deleted packages that were removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "packages that were removed stay on the disk"),
+            Err(error) => tracing::error!(%error, "packages that were removed stay on the disk"),
+        }
     }
 }
 
@@ -80,7 +103,11 @@ fn open(config: &Config) -> Result<Service, PackagesError> {
     let mirrors = if config.mirrors.is_empty() {
         None
     } else {
-        Some(Mirrors::open(&config.mirrors, Settings::default(), &config.state_dir.join("mirror"))?)
+        Some(Mirrors::open(
+            &config.mirrors,
+            config.mirror_settings.clone(),
+            &config.state_dir.join("mirror"),
+        )?)
     };
     Ok(Service { repository: Arc::new(repository), mirrors })
 }

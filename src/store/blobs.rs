@@ -154,6 +154,18 @@ impl Blobs {
         Ok((files, bytes))
     }
 
+    /// Removes an artifact that nobody needs; it need not be there.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn remove(&self, digest: Sha256Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins an artifact. `size` is what the sender announced, 0 when it did not.
     pub fn create(&self, size: u64) -> Result<Upload, BlobError> {
         self.check_space(size)?;

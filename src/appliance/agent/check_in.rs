@@ -2,7 +2,7 @@
 
 use crate::boot::{InstructContext, Place, instruct};
 use crate::bundle::desired::Applied;
-use crate::model::{Change, EventKind, Installed, Node, Order, Signal, State, Timestamp};
+use crate::model::{Change, EventKind, Installed, Node, Order, OsRelease, Signal, State, Timestamp};
 
 use crate::store::Tx;
 
@@ -194,6 +194,7 @@ fn cut(check_in: CheckIn) -> CheckIn {
     CheckIn {
         boot_id: text(&check_in.boot_id),
         kernel: text(&check_in.kernel),
+        os: check_in.os.map(OsRelease::bounded),
         phase: text(&check_in.phase),
         message: text(&check_in.message),
         disk: check_in.disk.as_deref().map(text),
@@ -299,6 +300,8 @@ fn observe(node: &mut Node, check_in: &CheckIn, at: Timestamp) {
     }
     observed.image = check_in.image.clone().or(observed.image.take());
     observed.kernel = Some(check_in.kernel.clone());
+    // An agent that does not tell is older than this: what another one told holds.
+    observed.os = check_in.os.clone().or(observed.os.take());
     let new_boot = observed.boot_id.as_deref() != Some(check_in.boot_id.as_str());
     observed.boot_id = Some(check_in.boot_id.clone());
     if node.state == State::Ready && (new_boot || observed.ready_at.is_none()) {
@@ -403,6 +406,7 @@ mod tests {
                 place,
                 boot_id: boot_id.into(),
                 kernel: String::new(),
+                os: None,
                 phase: phase.into(),
                 message: String::new(),
                 progress: None,

@@ -19,7 +19,7 @@ use crate::boot::{Instruction, Place};
 use crate::bundle::desired::Applied;
 use crate::cluster::serf::Line;
 use crate::model::inventory::Inventory;
-use crate::model::{ImageRef, Node, NodeName, Sha256Digest, Timestamp, World};
+use crate::model::{ImageRef, Node, NodeName, OsRelease, Sha256Digest, Timestamp, World};
 
 use super::AppError;
 use super::boot::node_of_boot;
@@ -126,6 +126,9 @@ pub struct CheckIn {
     pub boot_id: String,
     /// Kernel release.
     pub kernel: String,
+    /// The operating system, of a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsRelease>,
     /// `waiting`, `installing`, `wiping`, `rescue`, `configuring`, `ready`, `draining` or `failed`.
     pub phase: String,
     /// In words.

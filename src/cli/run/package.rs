@@ -1,8 +1,11 @@
 //! Does `firstlight package …`.
 
+use std::path::PathBuf;
+
 use hyper::Method;
 
-use crate::appliance::{PackageView, PushPackage, PushedPackage};
+use crate::appliance::{PUSHED_AT_ONCE, PackageView, PushPackages, PushedPackage};
+use crate::packages::names::Name;
 
 use super::super::args::Package;
 use super::super::client::Client;
@@ -12,19 +15,7 @@ use super::Context;
 
 pub async fn package(client: &Client, command: Package, context: Context) -> Result<(), CliError> {
     match command {
-        Package::Push { files, suite, component } => {
-            for file in files {
-                let sha256 = import::send(client, &file, "package", context.quiet).await?;
-                let push = PushPackage { sha256, suite: suite.clone(), component: component.clone() };
-                let pushed: PushedPackage = client.call(Method::POST, "/packages", &push).await?;
-                let PackageView { name, version, architecture, size, .. } = &pushed.package;
-                let how = if pushed.unchanged { "is there already" } else { "pushed" };
-                let size = bytes(*size);
-                context
-                    .done(&format!("{name} {version} {architecture} {how}, {suite}/{component}, {size}"))?;
-            }
-            Ok(())
-        }
+        Package::Push { files, suite, component } => push(client, files, &suite, &component, context).await,
         Package::List => {
             let packages: Vec<PackageView> = client.get("/packages").await?;
             answer(context.output, &packages, |packages| {
@@ -60,4 +51,42 @@ pub async fn package(client: &Client, command: Package, context: Context) -> Res
             Ok(())
         }
     }
+}
+
+/// Sends the files, then has them taken in at once, each kind by itself: the index of a suite is written anew with each
+/// push.
+async fn push(
+    client: &Client,
+    files: Vec<PathBuf>,
+    suite: &Name,
+    component: &Name,
+    context: Context,
+) -> Result<(), CliError> {
+    let is_rpm = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("rpm"));
+    let (rpms, debs): (Vec<PathBuf>, Vec<PathBuf>) = files.into_iter().partition(is_rpm);
+    let many = rpms.len() + debs.len() > 1;
+    let bar = import::counter(rpms.len() + debs.len(), "packages sent", context.quiet || !many);
+    // On a terminal, one bar for all of them.
+    let quiet = context.quiet || (many && !bar.is_hidden());
+    for batch in debs.chunks(PUSHED_AT_ONCE).chain(rpms.chunks(PUSHED_AT_ONCE)) {
+        let mut sha256 = Vec::new();
+        for file in batch {
+            sha256.push(import::send(client, file, "package", quiet).await?);
+            bar.inc(1);
+        }
+        let push = PushPackages { sha256, suite: suite.clone(), component: component.clone() };
+        let pushed: Vec<PushedPackage> = client.call(Method::POST, "/packages", &push).await?;
+        bar.suspend(|| {
+            for PushedPackage { package, unchanged } in &pushed {
+                let PackageView { name, version, architecture, size, .. } = package;
+                let how = if *unchanged { "is there already" } else { "pushed" };
+                let size = bytes(*size);
+                context
+                    .done(&format!("{name} {version} {architecture} {how}, {suite}/{component}, {size}"))?;
+            }
+            Ok::<_, CliError>(())
+        })?;
+    }
+    bar.finish_and_clear();
+    Ok(())
 }

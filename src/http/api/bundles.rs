@@ -52,7 +52,8 @@ async fn show(
     _: Admin,
     Path(bundle): Path<String>,
 ) -> Result<Json<BundleShown>, AppError> {
-    Ok(Json(api.appliance.bundle(&bundle.parse()?)?))
+    let bundle = bundle.parse()?;
+    Ok(Json(api.appliance.aside(move |appliance| appliance.bundle(&bundle)).await?))
 }
 
 async fn remove(
@@ -72,7 +73,8 @@ struct Both {
 }
 
 async fn diff(State(api): State<Api>, _: Admin, Query(both): Query<Both>) -> Result<Json<String>, AppError> {
-    Ok(Json(api.appliance.bundle_diff(&both.from.parse()?, &both.to.parse()?)?))
+    let (from, to) = (both.from.parse()?, both.to.parse()?);
+    Ok(Json(api.appliance.aside(move |appliance| appliance.bundle_diff(&from, &to)).await?))
 }
 
 async fn pin_group(
@@ -100,7 +102,7 @@ async fn of_node(
     _: Admin,
     Path(node): Path<String>,
 ) -> Result<Json<NodeBundles>, AppError> {
-    Ok(Json(api.appliance.node_bundles(&Selector::new(node))?))
+    Ok(Json(api.appliance.aside(move |appliance| appliance.node_bundles(&Selector::new(node))).await?))
 }
 
 async fn rendered(
@@ -108,7 +110,7 @@ async fn rendered(
     _: Admin,
     Path(node): Path<String>,
 ) -> Result<Json<Desired>, AppError> {
-    Ok(Json(api.appliance.rendered(&Selector::new(node))?))
+    Ok(Json(api.appliance.aside(move |appliance| appliance.rendered(&Selector::new(node))).await?))
 }
 
 async fn retry(
@@ -124,7 +126,7 @@ async fn variables(
     _: Admin,
     Path(node): Path<String>,
 ) -> Result<Json<Vec<VariableView>>, AppError> {
-    Ok(Json(api.appliance.node_variables(&Selector::new(node))?))
+    Ok(Json(api.appliance.aside(move |appliance| appliance.node_variables(&Selector::new(node))).await?))
 }
 
 async fn all_variables(State(api): State<Api>, _: Admin) -> Json<Vec<(String, Variables)>> {

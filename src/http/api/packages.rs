@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use crate::appliance::{AppError, PackageView, PushPackage, PushedPackage};
+use crate::appliance::{AppError, PackageView, PushPackages, PushedPackage};
 
 use super::super::answer::json;
 use super::{Admin, Api, removed};
@@ -23,11 +23,11 @@ async fn push(
     State(api): State<Api>,
     Admin(actor): Admin,
     body: Body,
-) -> Result<(StatusCode, Json<PushedPackage>), AppError> {
-    let push: PushPackage = json(body).await?;
-    let pushed = api.appliance.push_package(push, actor).await?;
-    let status = if pushed.unchanged { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(pushed)))
+) -> Result<(StatusCode, Json<Vec<PushedPackage>>), AppError> {
+    let push: PushPackages = json(body).await?;
+    let pushed = api.appliance.push_packages(push, actor).await?;
+    let new = pushed.iter().any(|pushed| !pushed.unchanged);
+    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(pushed)))
 }
 
 async fn remove(State(api): State<Api>, Admin(actor): Admin, body: Body) -> Result<Response<Body>, AppError> {

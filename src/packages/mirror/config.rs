@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::super::names::Name;
+use super::super::sources::is_key_path;
 use super::super::state::Kind;
+use super::path::plain;
+use super::upstream::Base;
 
 /// A mirror, as the configuration tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,21 +23,72 @@ pub struct MirrorConfig {
     /// Its name below `/packages/mirror/`.
     pub name: Name,
     /// The URL below which upstream's files lie, `http://` or `https://`.
+    #[serde(deserialize_with = "url")]
     pub url: String,
     /// For apt or for dnf.
     pub kind: Kind,
-    /// The suites of it that nodes use, such as `bookworm`; none: nodes are told nothing of it. For apt.
+    /// The suites of it that nodes use, such as `bookworm`. For apt: each goes to the nodes that it fits, and with none
+    /// nodes are told nothing of it. For dnf: which nodes it is for, such as `el9`; none: for all that have dnf.
     #[serde(default)]
     pub suites: Vec<Name>,
-    /// The components of these suites.
+    /// The components of these suites. For apt.
     #[serde(default)]
     pub components: Vec<Name>,
+    /// The folders below the URL that have a `repodata`, such as `9/BaseOS/x86_64/os`; none: nodes are told nothing of
+    /// it. For dnf.
+    #[serde(default)]
+    pub paths: Vec<String>,
     /// The file on the nodes with the key that signs it, such as `/usr/share/keyrings/debian-archive-keyring.gpg`.
     #[serde(default)]
     pub keyring: Option<String>,
     /// Hosts that upstream may redirect to, besides itself.
     #[serde(default)]
     pub redirect_hosts: Vec<String>,
+}
+
+/// A URL that can be asked: one that cannot is a mistake in the configuration.
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    Base::parse(&url, &[]).map_err(D::Error::custom)?;
+    Ok(url)
+}
+
+impl MirrorConfig {
+    /// Looks for values that do not go together; the key at fault, and what is wrong.
+    ///
+    /// # Errors
+    /// When there are such.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let told = match self.kind {
+            Kind::Apt => !self.suites.is_empty(),
+            Kind::Dnf => !self.paths.is_empty(),
+        };
+        if self.kind == Kind::Apt && !self.paths.is_empty() {
+            return Err(("paths", "they are for kind = \"dnf\"; for apt name suites and components".into()));
+        }
+        if let Some(path) =
+            self.paths.iter().find(|path| !path.is_ascii() || path.contains(' ') || !plain(path))
+        {
+            let example = "write the folder that has a repodata, such as 9/BaseOS/x86_64/os";
+            return Err((
+                "paths",
+                format!("'{}' is not a path below the URL; {example}", path.escape_debug()),
+            ));
+        }
+        if told && self.kind == Kind::Apt && self.components.is_empty() {
+            return Err(("components", "the suites need components, such as [\"main\"]".into()));
+        }
+        match &self.keyring {
+            None if told => Err((
+                "keyring",
+                "nodes need the key that signs it: the path of a file on them, such as /usr/share/keyrings/debian-archive-keyring.gpg".into(),
+            )),
+            Some(path) if !is_key_path(path) => {
+                Err(("keyring", format!("'{}' is not an absolute path without blanks", path.escape_debug())))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How the mirrors behave.
@@ -84,7 +139,9 @@ pub enum MirrorError {
     #[error("upstream sent other bytes than its index says: {0}")]
     Mismatch(String),
     /// Too large.
-    #[error("the file has more than {0} bytes, the most that is kept; raise the limits of the mirrors")]
+    #[error(
+        "the file has more than {0} bytes, the most that is kept; raise `file_gib` under [mirrors] in the configuration"
+    )]
     Large(u64),
     /// Too many at once.
     #[error("too many downloads at once; try again")]

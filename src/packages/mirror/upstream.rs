@@ -74,7 +74,7 @@ pub enum UpstreamError {
     Redirects,
     /// No certificates to trust.
     #[error(
-        "there are no CA certificates to check https with ({0}); install ca-certificates or set `ca_file`"
+        "there are no CA certificates to check https with ({0}); install ca-certificates, or set `ca_file` under [mirrors] in the configuration"
     )]
     Roots(String),
 }

@@ -50,10 +50,18 @@ ROOTFS := $(or $(CARGO_TARGET_DIR),target)/rootfs.tar
 $(ROOTFS):
 	mmdebstrap --quiet --format=tar --variant=apt bookworm $@.new && mv $@.new $@
 
+# The same with dnf, Ansible, and what the bundle base sets up.
+ROOTFS_DNF := $(or $(CARGO_TARGET_DIR),target)/rootfs-dnf-1.tar
+
+$(ROOTFS_DNF):
+	mmdebstrap --quiet --format=tar --variant=apt \
+		--include=dnf,rpm,ansible-core,systemd-standalone-sysusers,procps,sudo,openssh-server bookworm $@.new && mv $@.new $@
+
 .PHONY: test-apply
-test-apply: $(ROOTFS) ## bundles with packages in a Debian tree: real apt, killed at every step
-	FIRSTLIGHT_TEST_ROOTFS=$(abspath $(ROOTFS)) $(CARGO) test --release --locked --lib -- --ignored --test-threads 1 \
-		apply::tests::apt crash::at_every_step_with_packages
+test-apply: $(ROOTFS) $(ROOTFS_DNF) ## bundles with packages in a Debian tree: real apt, killed at every step; real dnf and Ansible
+	FIRSTLIGHT_TEST_ROOTFS=$(abspath $(ROOTFS)) FIRSTLIGHT_TEST_ROOTFS_DNF=$(abspath $(ROOTFS_DNF)) \
+		$(CARGO) test --release --locked --lib -- --ignored --test-threads 1 \
+		apply::tests::apt apply::tests::dnf apply::tests::base crash::at_every_step_with_packages
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack

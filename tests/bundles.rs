@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use firstlight::bundle::facts::{ApplianceFacts, ClusterFacts};
 use firstlight::bundle::render::Secrets;
 use firstlight::bundle::secret::{SecretKey, close};
 use firstlight::bundle::{About, Bundle, Layer, Member, NodeFacts, check, merge, render};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 fn all() -> Vec<Arc<Bundle>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles");
@@ -118,5 +119,55 @@ fn all_together_render_for_every_role() {
         assert_eq!(has("etcd-client"), role == "control", "{role}");
         let again = render(&bundles, &merged, &about(role, index, bootstrap), Secrets::Opened(&key));
         assert_eq!(again.as_ref(), Ok(&rendered), "the same each time");
+    }
+}
+
+/// What `base` writes when all of it is asked for.
+#[test]
+fn base_with_people_settings_and_each_clock() {
+    let bundles: Vec<_> = all().into_iter().filter(|bundle| bundle.manifest.name == "base").collect();
+    let manifests: Vec<_> = bundles.iter().map(|bundle| &bundle.manifest).collect();
+    for (time, clock, unit) in [
+        ("chrony", "/etc/chrony/conf.d/50-firstlight.conf", Some("chrony.service")),
+        ("timesyncd", "/etc/systemd/timesyncd.conf.d/50-firstlight.conf", Some("systemd-timesyncd.service")),
+        ("none", "/etc/sudoers.d/50-firstlight", None),
+    ] {
+        let values = json!({
+            "time": time,
+            "time_servers": ["10.0.0.1", "ntp.example"],
+            "root_keys": ["ssh-ed25519 AAAA root"],
+            "users": {
+                "alice": { "keys": ["ssh-ed25519 BBBB alice"], "sudo": true, "uid": 2001, "shell": "/bin/sh" },
+                "bob": { "keys": [] },
+            },
+            "sysctl": { "vm.swappiness": 10 },
+        });
+        let Value::Object(values) = values else { panic!("an object") };
+        let merged = merge(&manifests, &[Layer { origin: "appliance".into(), values: &values }]);
+        let rendered = render(&bundles, &merged, &about("worker", 3, false), Secrets::Masked)
+            .unwrap_or_else(|errors| panic!("{time}: {errors:#?}"));
+        let base = &rendered.bundles[0];
+        let text = |path: &str| {
+            let file = base.files.iter().find(|file| file.path == path);
+            let content = &file.unwrap_or_else(|| panic!("{time}: no {path}")).content;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(content).expect("base64");
+            String::from_utf8(bytes).expect("text")
+        };
+        assert!(time == "none" || text(clock).contains("ntp.example"), "{}", text(clock));
+        assert!(unit.is_none_or(|unit| base.units.iter().any(|one| one.name == unit)), "{:?}", base.units);
+        assert_eq!(base.files.iter().any(|file| file.path.contains("chrony")), time == "chrony");
+        assert_eq!(base.files.iter().any(|file| file.path.contains("timesyncd")), time == "timesyncd");
+        let accounts = text("/etc/sysusers.d/50-firstlight.conf");
+        assert!(accounts.contains("u alice 2001 \"alice\" /home/alice /bin/sh\n"), "{accounts}");
+        assert!(accounts.contains("u bob - \"bob\" /home/bob /bin/bash\n"), "{accounts}");
+        let sudoers = text("/etc/sudoers.d/50-firstlight");
+        assert!(sudoers.contains("\nalice ALL=") && !sudoers.contains("bob"), "{sudoers}");
+        let keys = text("/etc/ssh/firstlight_authorized_keys");
+        assert!(keys.ends_with("\nroot ssh-ed25519 AAAA root\nalice ssh-ed25519 BBBB alice\n"), "{keys}");
+        assert!(text("/etc/sysctl.d/60-firstlight.conf").ends_with("\nvm.swappiness = 10\n"));
+        let script = text("/usr/local/libexec/firstlight-base");
+        assert!(script.contains("home=/home/bob\n") || script.contains("home='/home/bob'\n"), "{script}");
+        let checked = std::process::Command::new("sh").args(["-nc", &script]).status().expect("run sh");
+        assert!(checked.success(), "{script}");
     }
 }

@@ -1,7 +1,7 @@
 //! Packages with the real dnf, and playbooks with the real Ansible, in a root of its own.
 //!
-//! `FIRSTLIGHT_TEST_ROOTFS_DNF` names a tar of a tree with both
-//! (`mmdebstrap --variant=apt --include=dnf,ansible-core bookworm FILE`); without it these tests do nothing.
+//! `FIRSTLIGHT_TEST_ROOTFS_DNF` names a tar of a tree with both, and with what the bundle `base` needs (`make test-apply` makes
+//! one); without it these tests do nothing.
 
 use std::process::Command;
 
@@ -80,8 +80,7 @@ fn packages_of_dnf_come_and_go() {
 #[ignore = "needs a tree: FIRSTLIGHT_TEST_ROOTFS_DNF=FILE"]
 fn playbook_is_played_with_its_variables_and_leaves_nothing_behind() {
     let Some(Debian { tree }) = Debian::new("FIRSTLIGHT_TEST_ROOTFS_DNF") else { return };
-    run(Command::new("mount").args(["-t", "proc", "proc"]).arg(tree.at("/proc")));
-    let _proc = Unmount(tree.at("/proc"));
+    let _proc = proc_in(&tree);
     let text = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.template: {src: a.j2, dest: /etc/played}\n    - ansible.builtin.fail: {msg: it is the second}\n      when: number == 2\n";
     let play = |number: u32| {
         let files = vec![
@@ -106,6 +105,12 @@ fn playbook_is_played_with_its_variables_and_leaves_nothing_behind() {
     expect(&outcome, ApplyResult::RolledBack);
     assert!(outcome.reason.contains("playbook site.yml: ended with 2"), "{}", outcome.reason);
     assert!(!tree.at("/var/lib/firstlight/playbook").exists());
+}
+
+/// Mounts `/proc` in a tree, until the result goes.
+pub(super) fn proc_in(tree: &Tree) -> impl Drop + use<> {
+    run(Command::new("mount").args(["-t", "proc", "proc"]).arg(tree.at("/proc")));
+    Unmount(tree.at("/proc"))
 }
 
 /// Unmounts when it goes, before the tree does.

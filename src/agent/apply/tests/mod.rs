@@ -1,6 +1,7 @@
 //! Bundles on real trees: each test has a root of its own, below a folder that goes with it.
 
 mod apt;
+mod base;
 mod check;
 mod crash;
 mod dnf;

@@ -170,6 +170,7 @@ fn three_hosts_become_a_cluster_and_live() {
     let mut story = begin(&rack);
     form(&mut story);
     ansible_from_outside(&story);
+    systemd_on_n1(&story);
     a_second_control_member_stays_up(&mut story);
     one_joins_and_one_leaves(&mut story);
     let pinned = etcd_is_upgraded(&story);
@@ -307,6 +308,59 @@ fn ansible_from_outside(story: &Story<'_>) {
     for host in ["n1", "n2", "n3"] {
         assert_eq!(story.ok(host, "cat /root/outside"), format!("{host} netdev\n"));
     }
+}
+
+/// A service of a bundle under n1's systemd: started and enabled, restarted for its settings, put back when it does not start, taken
+/// away with its bundle.
+fn systemd_on_n1(story: &Story<'_>) {
+    let push = |version: &str, command: &str| {
+        let folder = story.rack.dir().join(format!("tiny-{version}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("write");
+        let manifest = "[[file]]\npath = \"/etc/tiny.env\"\nsource = \"tiny.env\"\nrestart = [\"tiny.service\"]\n\
+            [[unit]]\nname = \"tiny.service\"\nsource = \"tiny.service\"\n\
+            [[health]]\nname = \"runs\"\nunit = \"tiny.service\"\nwithin = \"20s\"\n";
+        write("bundle.toml", format!("name = \"tiny\"\nversion = \"{version}\"\n{manifest}"));
+        write("tiny.env", format!("SECONDS_TO_SLEEP=100{version}\n"));
+        let unit = format!(
+            "[Service]\nEnvironmentFile=/etc/tiny.env\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n"
+        );
+        write("tiny.service", unit);
+        story.appliance.ok(&["bundle", "push", plain(&folder)]);
+        story.appliance.ok(&["bundle", "pin", &format!("tiny@{version}"), "--node", "n1"]);
+    };
+    let runs = |version: &str| {
+        story.appliance.wait(&format!("tiny@{version} on n1"), STEP, || {
+            let found = story.standing("n1");
+            let has = found["observed"]["bundles"].to_string().contains(&format!("\"tiny@{version}\""));
+            (found["standing"] == "current" && has).then_some(())
+        });
+    };
+    let command_line = || story.ok("n1", "tr '\\0' ' ' </proc/$(systemctl show -P MainPID tiny)/cmdline");
+    let sleep = "/bin/sleep ${SECONDS_TO_SLEEP}";
+    push("1", sleep);
+    runs("1");
+    assert_eq!(story.ok("n1", "systemctl is-active tiny; systemctl is-enabled tiny"), "active\nenabled\n");
+    assert_eq!(command_line(), "/bin/sleep 1001 ");
+    push("2", sleep);
+    runs("2");
+    assert_eq!(command_line(), "/bin/sleep 1002 ", "it is restarted when its settings are others");
+    push("3", "/no/such/program");
+    story.appliance.wait("tiny@3 to be given up", STEP, || {
+        (story.standing("n1")["standing"] == "stopped").then_some(())
+    });
+    let tried = story.jobs("tiny@3");
+    assert_eq!(tried[0]["result"], "rolled-back", "{tried:?}");
+    assert!(tried[0]["reason"].as_str().is_some_and(|reason| reason.contains("tiny.service")), "{tried:?}");
+    assert_eq!(command_line(), "/bin/sleep 1002 ", "what was there before runs again");
+    story.appliance.ok(&["bundle", "unpin", "tiny", "--node", "n1"]);
+    story.appliance.wait("tiny to go", STEP, || {
+        let found = story.standing("n1");
+        let has = found["observed"]["bundles"].to_string().contains("tiny");
+        (found["standing"] == "current" && !has).then_some(())
+    });
+    let gone = "systemctl show -P LoadState tiny.service; test ! -e /etc/tiny.env && echo no settings";
+    assert_eq!(story.ok("n1", gone), "not-found\nno settings\n");
 }
 
 fn a_second_control_member_stays_up(story: &mut Story<'_>) {

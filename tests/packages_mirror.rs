@@ -1,5 +1,7 @@
 //! Mirrors in front of an upstream on loopback, with real apt and with an upstream that misbehaves.
 
+mod appliance;
+mod rack;
 mod repositories;
 
 use std::fs;
@@ -12,9 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use appliance::{Appliance, NETWORK};
 use firstlight::model::Sha256Digest;
 use firstlight::packages::mirror::{MirrorConfig, MirrorError, Mirrors, Served, Settings};
+use firstlight::packages::repository::Repository;
+use firstlight::packages::snapshot::Found;
+use firstlight::packages::sources::{SignedBy, apt, apt_mirror};
 use firstlight::packages::state::Kind;
+use rack::{Host, HostSpec, Rack};
 use repositories::{Apt, Server, build_deb, name, now, repository, run, serve_repository};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -490,4 +497,107 @@ async fn a_package_that_was_replaced() {
         }
     }
     assert_eq!(asked.load(Ordering::SeqCst), 6);
+}
+
+/// Lays a repository out as files, for a web server that knows nothing of it.
+fn lay_out(repository: &Repository, folder: &Path) {
+    let snapshot = repository.snapshot();
+    let write = |path: &str, bytes: &[u8]| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    for (path, text) in snapshot.metadata() {
+        write(path, &text.bytes);
+        let index = String::from_utf8_lossy(&text.bytes);
+        let files = index.lines().filter_map(|line| line.strip_prefix("Filename: "));
+        for path in files.map(|file| format!("apt/{file}")) {
+            let Some(Found::Package(stored)) = snapshot.find(&path) else { panic!("no {path}") };
+            write(&path, &fs::read(repository.backing().path(stored.digest)).unwrap());
+        }
+    }
+}
+
+/// The files in a tree of `STATE` whose names are digests.
+fn digests(folder: &Path) -> Vec<String> {
+    let shards = fs::read_dir(folder.join("sha256")).unwrap().map(|shard| shard.unwrap().path());
+    let files = shards.flat_map(|shard| fs::read_dir(shard).unwrap().map(|file| file.unwrap().path()));
+    files.map(|file| file.display().to_string()).collect()
+}
+
+/// The whole way: `[[mirror]]` and `package push` of a real appliance, a real apt on a host of its own. Needs root.
+#[test]
+fn apt_on_a_host_installs_through_the_appliance() {
+    let rack = Rack::new("mirror").unwrap();
+    let work = rack.dir().join("packages");
+    fs::create_dir(&work).unwrap();
+    let (suite, main) = (name("bookworm"), name("main"));
+    let source = repository(&work.join("upstream"));
+    for package in ["fl-up", "fl-later"] {
+        source.push(&build_deb(&work, package, "1.0", package), &suite, &main, now()).unwrap();
+    }
+    source.declare(Kind::Apt, &suite, &[name("amd64")], &[], now()).unwrap();
+    lay_out(&source, &work.join("www"));
+    let mut command = rack.command("busybox");
+    command.args(["httpd", "-f", "-p", "10.77.0.1:8081", "-h"]).arg(work.join("www"));
+    let upstream = rack.spawn_logged(command, work.join("httpd.log")).unwrap();
+
+    let tables = format!(
+        "{NETWORK}\n[[mirror]]\nname = \"up\"\nkind = \"apt\"\nurl = \"http://10.77.0.1:8081/apt\"\nsuites = [\"bookworm\"]\n\
+         components = [\"main\"]\nkeyring = \"/etc/up.asc\"\n[mirrors]\ncache_gib = 5\n"
+    );
+    let mut appliance = Appliance::start(&rack, Path::new(env!("CARGO_BIN_EXE_firstlight")), &tables);
+    let debs = ["fl-own", "fl-more"].map(|package| build_deb(&work, package, "1.0", package));
+    let paths = debs.each_ref().map(|path| path.to_str().unwrap());
+    let push = [&["package", "push", "--suite", "bookworm"], &paths[..]].concat();
+    let pushed = appliance.wait("the repositories' key", Duration::from_secs(120), || {
+        let output = appliance.cli(&push);
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    });
+    assert!(
+        pushed.contains("fl-own 1.0 all pushed") && pushed.contains("fl-more 1.0 all pushed"),
+        "{pushed}"
+    );
+    let (blobs, kept) = (appliance.dir().join("state/blobs"), appliance.dir().join("state/packages"));
+    assert_eq!((digests(&blobs), digests(&kept).len()), (Vec::new(), 2), "what was uploaded is kept once");
+    assert!(appliance.ok(&push).contains("fl-own 1.0 all is there already"));
+
+    let spec = HostSpec { address: Some("10.77.0.50/24".into()), ..HostSpec::default() };
+    let host = rack.host_with("h1", spec).unwrap();
+    let base = "http://10.77.0.1:8080/packages";
+    let (own_key, up_key) = (work.join("own.asc"), work.join("up.asc"));
+    fs::write(&own_key, host.run("curl", &["-sSf", &format!("{base}/key.asc")]).unwrap()).unwrap();
+    fs::write(&up_key, source.key().public_key()).unwrap();
+    let (suites, components) = ([suite], [main]);
+    let own = apt(base, &suites, &components, SignedBy::File(own_key.to_str().unwrap())).unwrap();
+    let up = SignedBy::File(up_key.to_str().unwrap());
+    let up = apt_mirror(base, &name("up"), &suites, &components, up).unwrap();
+    let get = |host: &Host, root: &Apt, arguments: &[&str]| {
+        run(host.command("apt-get").env("APT_CONFIG", root.root.join("apt.conf")).arg("-y").args(arguments))
+    };
+    let first = Apt::new(&work.join("first"), &format!("{own}\n{up}"));
+    for arguments in [&["update"][..], &["install", "fl-up", "fl-own"]] {
+        let (good, text) = get(&host, &first, arguments);
+        assert!(good, "{text}\n{}", appliance.log());
+    }
+    for package in ["fl-up", "fl-own"] {
+        assert!(first.root.join(format!("usr/share/{package}/text")).exists(), "{package}");
+    }
+
+    // Without upstream: what was fetched once is there for the next one, and the rest is not.
+    drop(upstream);
+    let second = Apt::new(&work.join("second"), &up);
+    for arguments in [&["update"][..], &["install", "fl-up"]] {
+        let (good, text) = get(&host, &second, arguments);
+        assert!(good, "{text}\n{}", appliance.log());
+    }
+    let (good, text) = get(&host, &second, &["install", "fl-later"]);
+    assert!(!good && text.contains("504"), "{text}");
+
+    // What is removed stays for those that began before; after a restart there are none, and it goes from the disk.
+    appliance.ok(&["package", "remove", "fl-more", "1.0"]);
+    assert_eq!(digests(&kept).len(), 2);
+    appliance.stop();
+    appliance.power_on();
+    appliance.wait("it to go", Duration::from_secs(60), || (digests(&kept).len() == 1).then_some(()));
 }

@@ -550,7 +550,7 @@ fn apt_on_a_host_installs_through_the_appliance() {
     let debs = ["fl-own", "fl-more"].map(|package| build_deb(&work, package, "1.0", package));
     let paths = debs.each_ref().map(|path| path.to_str().unwrap());
     let push = [&["package", "push", "--suite", "bookworm"], &paths[..]].concat();
-    let pushed = appliance.wait("the repositories' key", Duration::from_secs(120), || {
+    let pushed = appliance.wait("the repositories' key", Duration::from_secs(300), || {
         let output = appliance.cli(&push);
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
     });

@@ -81,6 +81,9 @@ pub fn pool_path(component: &Name, deb: &Deb) -> String {
     format!("pool/{component}/{first}/{name}/{name}_{version}_{architecture}.deb")
 }
 
+/// The architectures that nodes may have, as Debian calls them.
+const NODES: [&str; 2] = ["amd64", "arm64"];
+
 /// Writes all files of a suite; their paths are below the repository's root.
 pub fn build(suite: &Suite<'_>, key: &SigningKey) -> Result<BTreeMap<String, Bytes>, AptError> {
     let mut files = BTreeMap::new();
@@ -110,10 +113,16 @@ pub fn build(suite: &Suite<'_>, key: &SigningKey) -> Result<BTreeMap<String, Byt
     Ok(files)
 }
 
-/// Those that are asked for and those of packages; `all` has no index of its own but is in every other.
+/// Those that are asked for and those of packages; `all` has no index of its own but is in every other: where nothing else is, in
+/// those of all nodes.
 fn architectures(suite: &Suite<'_>) -> BTreeSet<Name> {
     let of_packages = suite.components.values().flatten().map(|entry| &entry.deb.architecture);
-    suite.architectures.iter().chain(of_packages).filter(|name| name.as_str() != "all").cloned().collect()
+    let named = suite.architectures.iter().chain(of_packages).filter(|name| name.as_str() != "all");
+    let mut found: BTreeSet<Name> = named.cloned().collect();
+    if found.is_empty() && suite.components.values().any(|entries| !entries.is_empty()) {
+        found.extend(NODES.iter().filter_map(|name| name.parse().ok()));
+    }
+    found
 }
 
 fn index(component: &Name, architecture: &Name, entries: &[Entry<'_>]) -> String {

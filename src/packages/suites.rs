@@ -55,8 +55,8 @@ impl Suites {
             }
             _ => {}
         }
-        let names = os.map(called).unwrap_or_default();
-        if names.is_empty() { Self::All } else { Self::Of(names) }
+        let system = os.map(called).unwrap_or_default();
+        if system.is_empty() { Self::All } else { Self::Of(system) }
     }
 
     /// Whether a suite is among them: `bookworm-backports` is where `bookworm` is, unless suites are named.

@@ -80,11 +80,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// All by which it may be told from others, in the order in which they count.
-    pub fn keys(&self) -> Vec<ClientKey> {
+    /// All by which it may be told from others, in the order in which they count; `uuid` is its own, or what is known of it.
+    pub fn keys(&self, uuid: Option<String>) -> Vec<ClientKey> {
         let mut keys = vec![ClientKey::Mac(self.mac)];
         keys.extend(self.client_id.clone().map(ClientKey::ClientId));
-        keys.extend(self.uuid.clone().map(ClientKey::Uuid));
+        keys.extend(uuid.map(ClientKey::Uuid));
         keys.extend(self.relay.circuit_id.clone().map(ClientKey::CircuitId));
         keys
     }

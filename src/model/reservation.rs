@@ -19,6 +19,15 @@ pub enum ClientKey {
     CircuitId(Vec<u8>),
 }
 
+impl ClientKey {
+    /// Whether `keys` say that a client is not the one with this key: they have another of its kind. That a client does not
+    /// tell one says nothing: firmware tells its UUID and systems do not, and no relay adds the port to a unicast renewal.
+    pub fn is_denied_by(&self, keys: &[Self]) -> bool {
+        let kind = std::mem::discriminant(self);
+        keys.iter().any(|key| std::mem::discriminant(key) == kind && key != self)
+    }
+}
+
 /// An address of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {

@@ -4,6 +4,7 @@ mod captures;
 mod corners;
 mod networks;
 mod properties;
+mod reserved;
 mod rules;
 
 use std::net::Ipv4Addr;

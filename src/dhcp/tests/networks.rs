@@ -9,7 +9,7 @@ use crate::model::{Change, ClientKey, Reservation, Reservations};
 
 const NOW: u64 = 1_000_000;
 
-fn subnet(n: u8) -> Network {
+pub(super) fn subnet(n: u8) -> Network {
     Network {
         interface: None,
         ranges: vec![format!("10.{n}.0.100-10.{n}.0.101").parse().expect("a range")],
@@ -18,7 +18,7 @@ fn subnet(n: u8) -> Network {
 }
 
 /// A message through a relay, with these sub-options.
-fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
+pub(super) fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
     let mut message = message;
     message.set_giaddr(giaddr.parse::<Ipv4Addr>().expect("an address"));
     let mut bytes = message.to_vec().expect("it encodes");
@@ -29,22 +29,22 @@ fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
     Request::parse(&bytes).expect("a request")
 }
 
-fn circuit(port: &str) -> Vec<u8> {
+pub(super) fn circuit(port: &str) -> Vec<u8> {
     [&[1, u8::try_from(port.len()).expect("short")], port.as_bytes()].concat()
 }
 
-struct Site {
-    networks: Vec<Network>,
-    world: World,
+pub(super) struct Site {
+    pub(super) networks: Vec<Network>,
+    pub(super) world: World,
 }
 
 impl Site {
-    fn new(networks: Vec<Network>) -> Self {
+    pub(super) fn new(networks: Vec<Network>) -> Self {
         Self { networks, world: World::default() }
     }
 
     /// Decides as the appliance does, and keeps what changes.
-    fn ask(&mut self, request: &Request, now: u64) -> Decision {
+    pub(super) fn ask(&mut self, request: &Request, now: u64) -> Decision {
         let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
         let Some(network) = choose_network(&self.networks, "br0", request) else {
             return Decision::default();
@@ -75,7 +75,7 @@ impl Site {
     }
 }
 
-fn given(decision: &Decision) -> String {
+pub(super) fn given(decision: &Decision) -> String {
     let reply = decision.reply.as_ref().map(|reply| reply.message.yiaddr().to_string());
     reply.unwrap_or_else(|| decision.silent.unwrap_or("nothing").to_owned())
 }

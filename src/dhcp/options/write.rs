@@ -3,15 +3,15 @@
 use super::Options;
 
 /// Bytes of a message before its options, magic cookie included (RFC 2131 section 2).
-const FIXED_PART: usize = 240;
+pub const FIXED_PART: usize = 240;
 /// Where `sname` and `file` lie, and how long they are (RFC 2131 section 2).
-const SNAME: (usize, usize) = (44, 64);
+pub const SNAME: (usize, usize) = (44, 64);
 /// See [`SNAME`].
-const FILE: (usize, usize) = (108, 128);
+pub const FILE: (usize, usize) = (108, 128);
 /// RFC 2132 section 9.3.
-const OVERLOAD: u8 = 52;
+pub const OVERLOAD: u8 = 52;
 /// RFC 3046.
-const RELAY_AGENT_INFORMATION: u8 = 82;
+pub const RELAY_AGENT_INFORMATION: u8 = 82;
 const PAD: u8 = 0;
 const END: u8 = 255;
 /// Never left away, and first: message type, server identifier, lease time.

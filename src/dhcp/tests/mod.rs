@@ -2,6 +2,7 @@
 
 mod captures;
 mod corners;
+mod gathered;
 mod networks;
 mod properties;
 mod reserved;

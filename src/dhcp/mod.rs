@@ -28,4 +28,4 @@ mod tests;
 pub use proxy::assist;
 pub use reply::{Destination, Reply};
 pub use request::{Client, Request, RequestError};
-pub use respond::{Decision, View, choose_network, respond};
+pub use respond::{Decision, Place, View, choose_network, respond};

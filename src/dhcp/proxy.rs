@@ -20,13 +20,14 @@ pub fn assist(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
     let boots = !matches!(request.client.kind, ClientKind::Other(_));
-    match request.message_type {
+    let decision = match request.message_type {
         MessageType::Discover if boots => offer(request, view, MessageType::Offer),
         MessageType::Inform if boots => offer(request, view, MessageType::Ack),
         MessageType::Request => requested(request, view, now, boots),
         MessageType::Discover | MessageType::Inform => Decision::silence("it does not boot"),
         _ => Decision::silence("it is for the server that gives addresses here"),
-    }
+    };
+    Decision { reservation: view.pool().reserved(&request.client).cloned(), ..decision }
 }
 
 fn requested(request: &Request, view: &View<'_>, now: Timestamp, boots: bool) -> Decision {

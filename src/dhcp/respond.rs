@@ -6,7 +6,7 @@ use std::time::Duration;
 use dhcproto::v4::MessageType;
 
 use crate::boot::{ClientKind, FirmwareTable, boot_file};
-use crate::model::{Change, EventKind, Lease, LeaseState, Network, Timestamp, World};
+use crate::model::{Change, EventKind, Lease, LeaseState, Network, Reservation, Timestamp, World};
 
 use super::options::Options;
 use super::pool::Pool;
@@ -18,6 +18,19 @@ const OFFER: Duration = Duration::from_secs(60);
 /// How long an address that somebody found in use is offered to nobody.
 pub const DECLINED: Duration = Duration::from_secs(600);
 
+/// A network on the client's link, with what is the client's there.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// Our address there.
+    pub server: Ipv4Addr,
+    /// What we are called there.
+    pub server_identifier: Ipv4Addr,
+    /// Options that an operator configured.
+    pub options: &'a Options,
+}
+
 /// What a decision is made on.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -26,7 +39,7 @@ pub struct View<'a> {
     /// The network the client is on.
     pub network: &'a Network,
     /// Others on the same link.
-    pub shared: &'a [&'a Network],
+    pub shared: &'a [Place<'a>],
     /// Our address: boot files are there.
     pub server: Ipv4Addr,
     /// What we are called (option 54): our address, or that of a relay which wants to see renewals (RFC 5107).
@@ -56,6 +69,8 @@ pub struct Decision {
     pub event: Option<EventKind>,
     /// Whether an address is offered that this client never had.
     pub fresh: bool,
+    /// What the configuration reserves for the client on the network where it was placed.
+    pub reservation: Option<Reservation>,
     /// Why nothing is answered; for the log.
     pub silent: Option<&'static str>,
 }
@@ -79,8 +94,11 @@ impl<'a> View<'a> {
         }
         let client = &request.client;
         let all = || {
-            let networks = std::iter::once(self.network).chain(self.shared.iter().copied());
-            networks.map(|network| View { network, ..self })
+            let there = self.shared.iter().map(|place| {
+                let Place { network, server, server_identifier, options } = *place;
+                View { network, server, server_identifier, options, ..self }
+            });
+            std::iter::once(self).chain(there)
         };
         let asked = [Some(request.message.ciaddr()), request.requested_ip()];
         let holds = |view: &Self| asked.iter().flatten().any(|ip| view.network.subnet.has_host(*ip));
@@ -123,14 +141,15 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
     let view = &view.placed(request, now);
-    match request.message_type {
+    let decision = match request.message_type {
         MessageType::Discover => discover(request, view, now),
         MessageType::Request => requested(request, view, now),
         MessageType::Decline => decline(request, view, now),
         MessageType::Release => release(request, view, now),
         MessageType::Inform => inform(request, view),
         _ => Decision::silence("not a message that clients send"),
-    }
+    };
+    Decision { reservation: view.pool().reserved(&request.client).cloned(), ..decision }
 }
 
 /// RFC 2131 section 4.3.1.

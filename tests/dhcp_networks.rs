@@ -204,6 +204,22 @@ name = "node-12"
     ok(hosts[0].command("kill").args(["-USR1", pid.trim()]));
     appliance.wait("a renewal by unicast", PATIENCE, || bound(2));
     assert!(!log().contains("NAK"), "{}", log());
+    ok(hosts[0].command("kill").arg(pid.trim()));
+
+    // Another server in the port: it is node-12 as soon as it has the address.
+    let former = hosts[0].run("cat", &["/sys/class/net/eth0/address"]).expect("its MAC");
+    appliance.ok(&["lease", "release", "10.78.0.12"]);
+    hosts[0].run("ip", &["addr", "flush", "dev", "eth0"]).expect("no address");
+    hosts[0].run("ip", &["link", "set", "eth0", "address", "02:00:00:00:12:12"]).expect("another server");
+    assert!(dhclient(&hosts[0], "").contains("fixed-address 10.78.0.12;"));
+    let node = appliance.node("node-12").expect("the server in port 12");
+    assert_eq!(
+        (&node["ip"], &node["macs"][0]),
+        (&"10.78.0.12".into(), &"02:00:00:00:12:12".into()),
+        "{node}"
+    );
+    let told = appliance.ok(&["node", "timeline", former.trim()]);
+    assert!(told.contains("renamed from node-12 to node-"), "{told}");
     appliance.stop();
 }
 

@@ -11,6 +11,7 @@ use crate::config::allowlist::Allowlist;
 use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
 use crate::dhcp::options::{Options, from_table, merge};
+use crate::dhcp::place::has_had_a_lease;
 use crate::dhcp::respond::DECLINED;
 use crate::dhcp::server::{Answered, Exchange};
 use crate::dhcp::{Decision, Place, Request, View, assist, choose_network, respond};
@@ -22,12 +23,14 @@ use crate::store::Tx;
 
 use super::pins::OPTIONS_VARIABLE;
 use super::policy::admit;
+use super::ports::{name_by_port, takes_over};
 use super::{AppError, Appliance, now, random};
 
 impl Exchange for Appliance {
     fn rank(&self, mac: MacAddr) -> Rank {
         let world = self.view();
-        if world.node_with_mac(mac).is_some() {
+        // Who has a lease that was taken over from another server is about to be a node.
+        if world.node_with_mac(mac).is_some() || has_had_a_lease(&world, mac) {
             Rank::Known
         } else if world.strangers() < self.config.enrolment.max_unknown {
             Rank::Stranger
@@ -158,10 +161,15 @@ impl Appliance {
                 if before.is_none() && decision.reply.is_none() {
                     return Ok(decision);
                 }
-                let node = match &before {
+                let mut node = match &before {
                     Some(node) => node.clone(),
                     None => discover(tx, fresh, request.client.mac, named, at),
                 };
+                let reservation = decision.reservation.as_ref();
+                if let Some(port) = reservation.filter(|port| takes_over(tx.world(), &decision.changes, port))
+                {
+                    name_by_port(tx, &mut node, port, at);
+                }
                 for change in std::mem::take(&mut decision.changes) {
                     match reserved_if_trusted(change, &node) {
                         Change::PutLease(lease) if lease.state == LeaseState::Offered => {
@@ -210,7 +218,7 @@ pub(super) fn discover(
 }
 
 /// `node-a1b2c3`, of the address's last three octets; of all six, or of the id, when that is taken.
-fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
+pub(super) fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
     let all = hex::encode(mac.0);
     let short = all.get(6..).unwrap_or(&all);
     let names = [format!("node-{short}"), format!("node-{all}"), format!("node-{id}")];
@@ -223,7 +231,10 @@ fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
 /// An approved node's address is nobody else's for ever.
 fn reserved_if_trusted(change: Change, node: &Node) -> Change {
     match change {
-        Change::PutLease(lease) if node.state.is_trusted() && lease.state != LeaseState::Declined => {
+        // One that was declined, or left for another, is not its own any more.
+        Change::PutLease(lease)
+            if node.state.is_trusted() && matches!(lease.state, LeaseState::Bound | LeaseState::Offered) =>
+        {
             Change::PutLease(Lease { reserved: true, ..lease })
         }
         other => other,

@@ -47,16 +47,34 @@ impl<'a> Pool<'a> {
     fn keys(&self, client: &Client) -> Vec<ClientKey> {
         let recorded = || self.world.node_with_mac(client.mac)?.uuid.clone();
         let uuid = client.uuid.clone().or_else(recorded);
-        client.keys(uuid)
+        client.keys(uuid, client.relayed || self.network.trust_ports)
     }
 
     /// The client's lease on this network, whatever became of it, but for an address that it found in use. One that the
     /// configured ranges no longer hold is kept only as a reservation; one that is configured as another's by now, or is not
     /// the one reserved for the client, not at all.
+    ///
+    /// Of several (other servers give firmware and system an address each) the reserved one counts, then the one in use, then
+    /// the one that lasts longest.
     pub fn own(&self, client: &Client) -> Option<&'a Lease> {
+        self.in_place(client)
+            .max_by_key(|lease| (lease.reserved, lease.state == LeaseState::Bound, lease.expires))
+    }
+
+    /// The client's lease of `ip`, if it may keep that one; else the one it has instead.
+    ///
+    /// # Errors
+    /// The other lease, if any.
+    pub fn own_at(&self, client: &Client, ip: Ipv4Addr) -> Result<&'a Lease, Option<&'a Lease>> {
+        let own = self.own(client);
+        let asked = self.in_place(client).find(|lease| lease.ip == ip);
+        asked.filter(|asked| asked.reserved || own.is_none_or(|own| !own.reserved)).ok_or(own)
+    }
+
+    fn in_place(&self, client: &Client) -> impl Iterator<Item = &'a Lease> {
         let keys = self.keys(client);
         let reserved = self.network.reservations.of(&keys);
-        self.world.leases_of(client.mac).find(|lease| {
+        self.world.leases_of(client.mac).filter(move |lease| {
             let in_place = match (reserved, self.network.reservations.holder(lease.ip)) {
                 (Some(reserved), _) => reserved.ip == lease.ip,
                 (None, Some(holder)) => !holder.is_denied_by(&keys) && !self.is_a_servers(lease.ip),

@@ -10,13 +10,14 @@ use dhcproto::v4::MessageType;
 use crate::boot::{ClientKind, boot_file};
 use crate::model::{Change, EventKind, Lease, LeaseState, Timestamp};
 
+use super::place::View;
 use super::reply::boot_only;
 use super::request::Request;
-use super::respond::{Decision, View};
+use super::respond::Decision;
 
 /// Decides about one request on a network where another server gives the addresses.
 pub fn assist(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
-    if !view.serves_strangers && view.world.node_with_mac(request.client.mac).is_none() {
+    if !view.serves_strangers && !view.knows(request.client.mac) {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
     let boots = !matches!(request.client.kind, ClientKind::Other(_));

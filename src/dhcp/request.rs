@@ -67,17 +67,25 @@ pub struct Client {
     pub client_id: Option<Vec<u8>>,
     /// What the relay says of it (option 82).
     pub relay: RelayAgent,
+    /// Whether a relay passed the message on, so that option 82 is the relay's word; else a switch's, or the client's own.
+    pub relayed: bool,
     /// The flags of its full name (option 81, RFC 4702 section 2.1).
     pub fqdn: Option<u8>,
 }
 
 impl Client {
-    /// All by which it may be told from others, in the order in which they count; `uuid` is its own, or what is known of it.
-    pub fn keys(&self, uuid: Option<String>) -> Vec<ClientKey> {
+    /// All by which it may be told from others, in the order in which they count. `uuid` is its own, or what is known of it; `port`: whether
+    /// what option 82 says of it is to be believed.
+    pub fn keys(&self, uuid: Option<String>, port: bool) -> Vec<ClientKey> {
         let mut keys = vec![ClientKey::Mac(self.mac)];
         keys.extend(self.client_id.clone().map(ClientKey::ClientId));
         keys.extend(uuid.map(ClientKey::Uuid));
-        keys.extend(self.relay.circuit_id.clone().map(ClientKey::CircuitId));
+        if let Some(circuit_id) = self.relay.circuit_id.clone().filter(|_| port) {
+            let switch = self.relay.remote_id.clone();
+            let circuit = circuit_id.clone();
+            keys.extend(switch.map(|remote_id| ClientKey::SwitchPort { circuit_id: circuit, remote_id }));
+            keys.push(ClientKey::CircuitId(circuit_id));
+        }
         keys
     }
 }
@@ -146,6 +154,7 @@ impl Request {
             hostname: hostname(&message),
             client_id: client_id(&message),
             relay: relay(&message),
+            relayed: !message.giaddr().is_unspecified(),
             fqdn: None,
         };
         Ok(Self { message_type, client, message })

@@ -49,7 +49,6 @@ impl Site {
 
     /// Decides as the appliance does, and keeps what changes.
     pub(super) fn ask(&mut self, request: &Request, now: u64) -> Decision {
-        let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
         let Some(network) = choose_network(&self.networks, "br0", request) else {
             return Decision::default();
         };
@@ -71,7 +70,7 @@ impl Site {
             shared: &shared,
             server,
             server_identifier,
-            firmware: &firmware,
+            firmware: &FIRMWARE,
             http_port: 8080,
             domain: None,
             names: false,

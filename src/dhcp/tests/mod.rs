@@ -4,6 +4,7 @@ mod captures;
 mod corners;
 mod gathered;
 mod known;
+mod model;
 mod networks;
 mod options;
 mod properties;

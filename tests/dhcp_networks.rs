@@ -186,6 +186,40 @@ name = "node-12"
         nodes.iter().find(|node| node["ip"] == ip).map(|node| node["name"].clone())
     };
     assert_eq!(name_of("10.78.0.12"), Some("node-12".into()), "the server in port 12 is node-12");
+
+    // It renews by unicast, past the relay: nobody tells the port then.
+    hosts[0].run("ip", &["addr", "add", "10.78.0.12/24", "dev", "eth0"]).expect("the address");
+    hosts[0].run("ip", &["route", "add", "default", "via", "10.78.0.1"]).expect("a route");
+    relay.run("ip", &["route", "replace", "10.78.0.12/32", "dev", "down12"]).expect("a route");
+    relay.run("ip", &["route", "replace", "10.78.0.100/32", "dev", "down13"]).expect("a route");
+    let mut udhcpc = hosts[0].command("udhcpc");
+    let pid = hosts[0].dir().join("udhcpc.pid");
+    udhcpc.args(["-f", "-i", "eth0", "-s", "/bin/true", "-p"]).arg(&pid);
+    let _client = hosts[0].spawn_logged(udhcpc, "udhcpc.log").expect("udhcpc");
+    let log = || std::fs::read_to_string(hosts[0].dir().join("udhcpc.log")).unwrap_or_default();
+    let bound = |times: usize| (log().matches("lease of 10.78.0.12 obtained").count() >= times).then_some(());
+    appliance.wait("a lease", PATIENCE, || bound(1));
+    // SIGUSR1: renew now.
+    let pid = std::fs::read_to_string(pid).expect("its process");
+    ok(hosts[0].command("kill").args(["-USR1", pid.trim()]));
+    appliance.wait("a renewal by unicast", PATIENCE, || bound(2));
+    assert!(!log().contains("NAK"), "{}", log());
+    ok(hosts[0].command("kill").arg(pid.trim()));
+
+    // Another server in the port: it is node-12 as soon as it has the address.
+    let former = hosts[0].run("cat", &["/sys/class/net/eth0/address"]).expect("its MAC");
+    appliance.ok(&["lease", "release", "10.78.0.12"]);
+    hosts[0].run("ip", &["addr", "flush", "dev", "eth0"]).expect("no address");
+    hosts[0].run("ip", &["link", "set", "eth0", "address", "02:00:00:00:12:12"]).expect("another server");
+    assert!(dhclient(&hosts[0], "").contains("fixed-address 10.78.0.12;"));
+    let node = appliance.node("node-12").expect("the server in port 12");
+    assert_eq!(
+        (&node["ip"], &node["macs"][0]),
+        (&"10.78.0.12".into(), &"02:00:00:00:12:12".into()),
+        "{node}"
+    );
+    let told = appliance.ok(&["node", "timeline", former.trim()]);
+    assert!(told.contains("renamed from node-12 to node-"), "{told}");
     appliance.stop();
 }
 

@@ -11,23 +11,26 @@ use crate::config::allowlist::Allowlist;
 use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
 use crate::dhcp::options::{Options, from_table, merge};
+use crate::dhcp::place::has_had_a_lease;
 use crate::dhcp::respond::DECLINED;
 use crate::dhcp::server::{Answered, Exchange};
-use crate::dhcp::{Decision, Request, View, assist, choose_network, respond};
+use crate::dhcp::{Decision, Place, Request, View, assist, choose_network, respond};
 use crate::model::{
-    Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope,
+    Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope, Subnet,
     Timestamp, World,
 };
 use crate::store::Tx;
 
 use super::pins::OPTIONS_VARIABLE;
 use super::policy::admit;
+use super::ports::{name_by_port, takes_over};
 use super::{AppError, Appliance, now, random};
 
 impl Exchange for Appliance {
     fn rank(&self, mac: MacAddr) -> Rank {
         let world = self.view();
-        if world.node_with_mac(mac).is_some() {
+        // Who has a lease that was taken over from another server is about to be a node.
+        if world.node_with_mac(mac).is_some() || has_had_a_lease(&world, mac) {
             Rank::Known
         } else if world.strangers() < self.config.enrolment.max_unknown {
             Rank::Stranger
@@ -92,7 +95,15 @@ impl Appliance {
         let Some(network) = network.filter(|network| network.dhcp != DhcpMode::Off) else {
             return Ok(Decision { silent: Some("no network is configured for it"), ..Decision::default() });
         };
-        let (at, server) = (now(), interface.address_on(network.subnet));
+        let at = now();
+        // Subnets do not overlap: each is known by its own. Those on one link may have the client, each with an address of ours.
+        let on_link = config.networks.iter().filter(|other| {
+            other.subnet != network.subnet && other.dhcp == DhcpMode::Full && other.shares_link(network)
+        });
+        let link: Vec<(Subnet, Ipv4Addr)> = std::iter::once(network)
+            .chain(on_link)
+            .map(|network| (network.subnet, interface.address_on(network.subnet)))
+            .collect();
         if let Some(other) = request.server_identifier()
             && network.dhcp == DhcpMode::Full
             && request.message_type == MessageType::Request
@@ -101,50 +112,65 @@ impl Appliance {
         {
             self.rogue_heard(&interface.name, other).await;
         }
-        let server_identifier = request.client.relay.server.unwrap_or(server);
-        let answers_names = self.serves_names_at(server);
-        let subnet = network.subnet;
+        let answers_names = link.first().is_some_and(|(_, server)| self.serves_names_at(*server));
         // Only a stranger is looked up there: the list's file is not asked for at every packet.
         let stranger = self.view().node_with_mac(request.client.mac).is_none();
         let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
         self.store
             .transact(move |tx| {
-                // Subnets do not overlap.
-                let Some(network) = config.networks.iter().find(|network| network.subnet == subnet) else {
-                    return Ok(Decision::default());
-                };
-                let others = config.networks.iter().filter(|other| other.subnet != subnet);
-                let shared: Vec<&Network> = others
-                    .filter(|other| other.dhcp == DhcpMode::Full && other.shares_link(network))
+                let all = &config.networks;
+                let places: Vec<(&Network, Ipv4Addr, Options)> = link
+                    .iter()
+                    .filter_map(|(subnet, server)| {
+                        let network = all.iter().find(|network| network.subnet == *subnet)?;
+                        let options = options_for(tx.world(), &config.options, network, request.client.mac);
+                        Some((network, *server, options))
+                    })
                     .collect();
+                let places: Vec<Place<'_>> = places
+                    .iter()
+                    .map(|(network, server, options)| Place {
+                        network,
+                        server: *server,
+                        server_identifier: request.client.relay.server.unwrap_or(*server),
+                        options,
+                    })
+                    .collect();
+                let Some((place, shared)) = places.split_first() else { return Ok(Decision::default()) };
+                let Place { network, server, server_identifier, options } = *place;
                 let view = View {
                     world: tx.world(),
                     network,
-                    shared: &shared,
+                    shared,
                     server,
                     server_identifier,
                     firmware: &firmware,
                     http_port: config.http_port,
                     domain: config.domain.as_deref(),
                     names: answers_names,
-                    options: &options_for(tx.world(), &config.options, network, request.client.mac),
+                    options,
                     serves_strangers: tx.world().strangers() < config.enrolment.max_unknown,
                 };
                 let mut decision = match network.dhcp {
                     DhcpMode::Proxy => assist(&request, &view, at),
                     _ => respond(&request, &view, at),
                 };
-                let named = view.pool().reserved(&request.client).and_then(|reserved| reserved.name.clone());
+                let named = decision.reservation.as_ref().and_then(|reserved| reserved.name.clone());
                 let before = tx.world().node_with_mac(request.client.mac).cloned();
                 // Who gets nothing leaves no trace: a flood must not fill the store.
                 if before.is_none() && decision.reply.is_none() {
                     return Ok(decision);
                 }
-                let node = match &before {
+                let mut node = match &before {
                     Some(node) => node.clone(),
                     None => discover(tx, fresh, request.client.mac, named, at),
                 };
+                let reservation = decision.reservation.as_ref();
+                if let Some(port) = reservation.filter(|port| takes_over(tx.world(), &decision.changes, port))
+                {
+                    name_by_port(tx, &mut node, port, at);
+                }
                 for change in std::mem::take(&mut decision.changes) {
                     match reserved_if_trusted(change, &node) {
                         Change::PutLease(lease) if lease.state == LeaseState::Offered => {
@@ -193,7 +219,7 @@ pub(super) fn discover(
 }
 
 /// `node-a1b2c3`, of the address's last three octets; of all six, or of the id, when that is taken.
-fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
+pub(super) fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
     let all = hex::encode(mac.0);
     let short = all.get(6..).unwrap_or(&all);
     let names = [format!("node-{short}"), format!("node-{all}"), format!("node-{id}")];
@@ -206,7 +232,10 @@ fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
 /// An approved node's address is nobody else's for ever.
 fn reserved_if_trusted(change: Change, node: &Node) -> Change {
     match change {
-        Change::PutLease(lease) if node.state.is_trusted() && lease.state != LeaseState::Declined => {
+        // One that was declined, or left for another, is not its own any more.
+        Change::PutLease(lease)
+            if node.state.is_trusted() && matches!(lease.state, LeaseState::Bound | LeaseState::Offered) =>
+        {
             Change::PutLease(Lease { reserved: true, ..lease })
         }
         other => other,

@@ -63,11 +63,12 @@ impl Appliance {
     /// When it cannot be written.
     pub async fn import_leases(&self, import: ImportLeases, actor: Actor) -> Result<ImportReport, AppError> {
         let (at, networks) = (now(), self.config.networks.clone());
+        let own: Vec<Ipv4Addr> = self.addresses.get().into_iter().flatten().map(|(ip, _)| *ip).collect();
         self.store
             .transact(move |tx| {
                 let mut report = ImportReport::default();
                 for one in import.leases {
-                    match importable(tx.world(), &networks, &one, at) {
+                    match importable(tx.world(), &networks, &own, &one, at) {
                         Ok(lease) => {
                             tx.put(Change::PutLease(lease));
                             report.imported += 1;
@@ -111,11 +112,25 @@ impl Appliance {
 }
 
 /// What an imported lease is here.
-fn importable(world: &World, networks: &[Network], one: &Imported, at: Timestamp) -> Result<Lease, String> {
+fn importable(
+    world: &World,
+    networks: &[Network],
+    own: &[Ipv4Addr],
+    one: &Imported,
+    at: Timestamp,
+) -> Result<Lease, String> {
     let network = networks.iter().find(|network| network.subnet.has_host(one.ip));
     let network = network.ok_or("it is of no network here")?;
     if !one.mac.is_client() {
         return Err(format!("{} is no client's hardware address", one.mac));
+    }
+    let whose = [
+        (own.contains(&one.ip), "it is the appliance's own"),
+        (network.gateway == Some(one.ip), "it is the gateway's"),
+        (network.dns.contains(&one.ip), "it is a name server's"),
+    ];
+    if let Some((_, why)) = whose.iter().find(|(is_it, _)| *is_it) {
+        return Err((*why).into());
     }
     let held = world.lease(one.ip).filter(|lease| lease.mac != one.mac);
     if let Some(other) = held.filter(|lease| lease.reserved || lease.expires > at) {
@@ -139,4 +154,34 @@ fn importable(world: &World, networks: &[Network], one: &Imported, at: Timestamp
 
 fn no_lease(ip: IpAddr) -> AppError {
     AppError::NotFound(format!("nobody holds {ip}; `firstlight lease list` shows who holds what"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_over() {
+        let network = Network {
+            gateway: Some([10, 77, 0, 1].into()),
+            dns: vec![[10, 77, 0, 3].into()],
+            ..Network::new("10.77.0.0/24".parse().expect("a subnet"))
+        };
+        let own = [Ipv4Addr::new(10, 77, 0, 2)];
+        for (ip, expected) in [
+            ("10.77.0.9", None),
+            ("10.77.0.1", Some("it is the gateway's")),
+            ("10.77.0.2", Some("it is the appliance's own")),
+            ("10.77.0.3", Some("it is a name server's")),
+            ("10.78.0.9", Some("it is of no network here")),
+            ("10.77.0.255", Some("it is of no network here")),
+        ] {
+            let ip = ip.parse().expect("an address");
+            let mac = "52:54:00:00:00:01".parse().expect("a MAC");
+            let one = Imported { ip, mac, hostname: None, expires: Some(9), reserved: false };
+            let networks = std::slice::from_ref(&network);
+            let told = importable(&World::default(), networks, &own, &one, Timestamp(0));
+            assert_eq!(told.err().as_deref(), expected, "{ip}");
+        }
+    }
 }

@@ -31,6 +31,7 @@ mod orders;
 mod packages;
 mod pins;
 mod policy;
+mod ports;
 pub mod presence;
 mod ramdisk;
 mod rendering_key;

@@ -311,6 +311,7 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
         exclude,
         shared: network.shared,
         probe: network.probe.unwrap_or(true),
+        trust_ports: network.trust_ports,
         reservations,
         options: check_options(network.options).map_err(at("options"))?,
         v6,
@@ -349,7 +350,7 @@ fn check_options(table: toml::Table) -> Result<Options, String> {
 }
 
 fn check_reservation(reservation: wire::Reservation, subnet: Subnet) -> Result<Reservation, String> {
-    let wire::Reservation { ip, name, mac, client_id, uuid, circuit_id } = reservation;
+    let wire::Reservation { ip, name, mac, client_id, uuid, circuit_id, remote_id } = reservation;
     let address: Ipv4Addr = ip.parse().map_err(|_| format!("ip: '{ip}' is not an IPv4 address"))?;
     if !subnet.has_host(address) {
         return Err(format!("ip: {address} is no host address of {subnet}"));
@@ -358,7 +359,16 @@ fn check_reservation(reservation: wire::Reservation, subnet: Subnet) -> Result<R
     let mac = mac.map(|mac| mac.parse().map(ClientKey::Mac).map_err(|error| format!("mac: {error}")));
     let client_id = client_id.map(|id| octets(&id).map(ClientKey::ClientId));
     let uuid = uuid.map(|uuid| check_uuid(&uuid).map(ClientKey::Uuid));
-    let circuit_id = circuit_id.map(|id| octets(&id).map(ClientKey::CircuitId));
+    if remote_id.is_some() && circuit_id.is_none() {
+        return Err("remote_id is a switch; which of its ports? add circuit_id".into());
+    }
+    let circuit_id = circuit_id.map(|id| {
+        let (circuit_id, remote_id) = (octets(&id)?, remote_id.map(|id| octets(&id)).transpose()?);
+        Ok(match remote_id {
+            Some(remote_id) => ClientKey::SwitchPort { circuit_id, remote_id },
+            None => ClientKey::CircuitId(circuit_id),
+        })
+    });
     let mut keys = [mac, client_id, uuid, circuit_id].into_iter().flatten();
     match (keys.next(), keys.next()) {
         (Some(key), None) => Ok(Reservation { key: key?, ip: address, name }),

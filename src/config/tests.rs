@@ -86,6 +86,18 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "is reserved for MAC 02:00:00:00:00:01 already",
         ),
         (
+            "a switch without a port",
+            "lease =",
+            "reservation = [{ ip = \"10.77.0.9\", mac = \"02:00:00:00:00:01\", remote_id = \"sw1\" }]\nlease =",
+            "which of its ports? add circuit_id",
+        ),
+        (
+            "reserved twice for one port of one switch",
+            "lease =",
+            "reservation = [{ ip = \"10.77.0.9\", circuit_id = \"e1\", remote_id = \"sw1\" }, { ip = \"10.77.0.8\", circuit_id = \"e1\", remote_id = \"sw1\" }]\nlease =",
+            "circuit id e1 of remote id sw1 has 10.77.0.9 already",
+        ),
+        (
             "a name server that is none",
             "[enrolment]",
             "[dns]\nforward = [\"x\"]\n[enrolment]",

@@ -61,6 +61,8 @@ pub struct Network {
     #[serde(rename = "shared_network")]
     pub shared: Option<String>,
     pub probe: Option<bool>,
+    #[serde(default)]
+    pub trust_ports: bool,
     pub subnet6: Option<String>,
     pub range6: Option<String>,
     #[serde(default)]
@@ -81,6 +83,7 @@ pub struct Reservation {
     pub client_id: Option<String>,
     pub uuid: Option<String>,
     pub circuit_id: Option<String>,
+    pub remote_id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::model::{AddressRange, Lease, LeaseState, MacAddr, Network, Reservation, Timestamp, World};
+use crate::model::{
+    AddressRange, ClientKey, Lease, LeaseState, MacAddr, Network, Reservation, Timestamp, World,
+};
 
 use super::request::Client;
 
@@ -38,19 +40,48 @@ impl<'a> Pool<'a> {
 
     /// The address that is the client's by configuration.
     pub fn reserved(&self, client: &Client) -> Option<&'a Reservation> {
-        self.network.reservations.of(&client.keys())
+        self.network.reservations.of(&self.keys(client))
+    }
+
+    /// By what the client is told from others. The UUID that its firmware told stays its own under a system that tells none.
+    fn keys(&self, client: &Client) -> Vec<ClientKey> {
+        let recorded = || self.world.node_with_mac(client.mac)?.uuid.clone();
+        let uuid = client.uuid.clone().or_else(recorded);
+        client.keys(uuid, client.relayed || self.network.trust_ports)
     }
 
     /// The client's lease on this network, whatever became of it, but for an address that it found in use. One that the
     /// configured ranges no longer hold is kept only as a reservation; one that is configured as another's by now, or is not
     /// the one reserved for the client, not at all.
+    ///
+    /// Of several (other servers give firmware and system an address each) the reserved one counts, then the one in use, then
+    /// the one that lasts longest.
     pub fn own(&self, client: &Client) -> Option<&'a Lease> {
-        let reserved = self.reserved(client);
-        self.world.leases_of(client.mac).find(|lease| {
-            let in_place = match reserved {
-                Some(reserved) => reserved.ip == lease.ip,
-                None if lease.reserved => self.network.subnet.has_host(lease.ip) && !self.is_taken(lease.ip),
-                None => self.in_ranges(lease.ip) && !self.is_taken(lease.ip),
+        self.in_place(client)
+            .max_by_key(|lease| (lease.reserved, lease.state == LeaseState::Bound, lease.expires))
+    }
+
+    /// The client's lease of `ip`, if it may keep that one; else the one it has instead.
+    ///
+    /// # Errors
+    /// The other lease, if any.
+    pub fn own_at(&self, client: &Client, ip: Ipv4Addr) -> Result<&'a Lease, Option<&'a Lease>> {
+        let own = self.own(client);
+        let asked = self.in_place(client).find(|lease| lease.ip == ip);
+        asked.filter(|asked| asked.reserved || own.is_none_or(|own| !own.reserved)).ok_or(own)
+    }
+
+    fn in_place(&self, client: &Client) -> impl Iterator<Item = &'a Lease> {
+        let keys = self.keys(client);
+        let reserved = self.network.reservations.of(&keys);
+        self.world.leases_of(client.mac).filter(move |lease| {
+            let in_place = match (reserved, self.network.reservations.holder(lease.ip)) {
+                (Some(reserved), _) => reserved.ip == lease.ip,
+                (None, Some(holder)) => !holder.is_denied_by(&keys) && !self.is_a_servers(lease.ip),
+                (None, None) if lease.reserved => {
+                    self.network.subnet.has_host(lease.ip) && !self.is_taken(lease.ip)
+                }
+                (None, None) => self.in_ranges(lease.ip) && !self.is_taken(lease.ip),
             };
             in_place && lease.state != LeaseState::Declined
         })
@@ -58,11 +89,11 @@ impl<'a> Pool<'a> {
 
     /// Whether somebody else has `ip` by configuration, which may have changed since it was given.
     fn is_taken(&self, ip: Ipv4Addr) -> bool {
-        let network = self.network;
-        ip == self.server
-            || network.gateway == Some(ip)
-            || network.dns.contains(&ip)
-            || network.reservations.holder(ip).is_some()
+        self.is_a_servers(ip) || self.network.reservations.holder(ip).is_some()
+    }
+
+    fn is_a_servers(&self, ip: Ipv4Addr) -> bool {
+        ip == self.server || self.network.gateway == Some(ip) || self.network.dns.contains(&ip)
     }
 
     /// Whether another client holds a lease of `ip` that has not run out, or found it in use.

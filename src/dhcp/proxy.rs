@@ -10,23 +10,25 @@ use dhcproto::v4::MessageType;
 use crate::boot::{ClientKind, boot_file};
 use crate::model::{Change, EventKind, Lease, LeaseState, Timestamp};
 
+use super::place::View;
 use super::reply::boot_only;
 use super::request::Request;
-use super::respond::{Decision, View};
+use super::respond::Decision;
 
 /// Decides about one request on a network where another server gives the addresses.
 pub fn assist(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
-    if !view.serves_strangers && view.world.node_with_mac(request.client.mac).is_none() {
+    if !view.serves_strangers && !view.knows(request.client.mac) {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
     let boots = !matches!(request.client.kind, ClientKind::Other(_));
-    match request.message_type {
+    let decision = match request.message_type {
         MessageType::Discover if boots => offer(request, view, MessageType::Offer),
         MessageType::Inform if boots => offer(request, view, MessageType::Ack),
         MessageType::Request => requested(request, view, now, boots),
         MessageType::Discover | MessageType::Inform => Decision::silence("it does not boot"),
         _ => Decision::silence("it is for the server that gives addresses here"),
-    }
+    };
+    Decision { reservation: view.pool().reserved(&request.client).cloned(), ..decision }
 }
 
 fn requested(request: &Request, view: &View<'_>, now: Timestamp, boots: bool) -> Decision {

@@ -10,8 +10,8 @@ use crate::model::{MacAddr, Network};
 
 use super::options::value::default_route;
 use super::options::{self, Options};
+use super::place::View;
 use super::request::Request;
-use super::respond::View;
 
 /// The shortest message that is sent: relays and clients from BOOTP's days drop shorter ones (RFC 1542 section 2.1).
 const SHORTEST: usize = 300;
@@ -21,6 +21,10 @@ const LONGEST: usize = 1472;
 const ROUTES: u8 = 121;
 /// RFC 4702.
 const FQDN: u8 = 81;
+/// RFC 2132 section 9.4.
+const TFTP_SERVER_NAME: u8 = 66;
+/// RFC 2132 section 9.5.
+pub(super) const BOOT_FILE_NAME: u8 = 67;
 /// T1 and T2 as parts of the lease time (RFC 2131 section 4.4.5).
 const T1: (u32, u32) = (1, 2);
 /// See [`T1`].
@@ -139,14 +143,20 @@ pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
         name_boot_file(&mut message, file, &request.client.kind);
     }
     let mut options = grant.options.clone();
+    follow(&mut message, &options);
     if let (Some(routes), Some(gateway)) = (options.get_mut(&ROUTES), network.gateway)
         && !has_default(routes)
     {
         // Who heeds it heeds no router option any more (RFC 3442, "DHCP Client Behavior").
         routes.extend(default_route(gateway));
     }
-    if let (Some(asked), Some(name)) = (request.client.fqdn, grant.hostname) {
-        options.entry(FQDN).or_insert_with(|| fqdn(asked, name, grant.domain));
+    match (request.client.fqdn, grant.hostname) {
+        (Some(asked), Some(name)) => {
+            options.entry(FQDN).or_insert_with(|| fqdn(asked, name, grant.domain));
+        }
+        (Some(_), None) => {}
+        // RFC 4702 section 4: it answers the client's own.
+        (None, _) => drop(options.remove(&FQDN)),
     }
     let destination = destination(request, network, grant.ip);
     reply(message, request, destination, options)
@@ -268,6 +278,23 @@ fn name_boot_file(message: &mut Message, file: &BootFile, client: &ClientKind) {
             options.insert(DhcpOption::Unknown(option));
         }
         ClientKind::Other(_) => {}
+    }
+}
+
+/// The fields of the header say what the options do where an operator set these: firmware reads either (RFC 2132 sections 9.4
+/// and 9.5).
+fn follow(message: &mut Message, options: &Options) {
+    if let Some(server) = options.get(&TFTP_SERVER_NAME) {
+        let address = std::str::from_utf8(server).ok().and_then(|text| text.parse::<Ipv4Addr>().ok());
+        // A name is for the client to look up.
+        message.set_siaddr(address.unwrap_or(Ipv4Addr::UNSPECIFIED));
+        if address.is_none() && server.len() < 64 {
+            message.set_sname(server);
+        }
+    }
+    if let Some(file) = options.get(&BOOT_FILE_NAME) {
+        // One that is too long for the field is named by the option alone.
+        message.set_fname(if file.len() < 128 { file } else { &[] });
     }
 }
 

@@ -2,29 +2,21 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode, UnknownOption};
+use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use thiserror::Error;
 
 use crate::boot::ClientKind;
 use crate::model::{ClientKey, MacAddr};
 
+use super::gather::{Gathered, gather};
+use super::options::write::FIXED_PART;
 use super::relay::RelayAgent;
 
-/// Bytes of a message before its options (RFC 2131 section 2), magic cookie included.
-const FIXED_PART: usize = 240;
 /// The longest message that is taken: an Ethernet frame's worth.
 pub const LONGEST: usize = 1500;
 /// RFC 2131 section 3.
 const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// Options without a length (RFC 2132 sections 3.1 and 3.2).
-const PAD: u8 = 0;
-/// See [`PAD`].
-const END: u8 = 255;
-/// RFC 3046.
-const RELAY_AGENT_INFORMATION: u8 = 82;
-/// RFC 4702.
-const FQDN: u8 = 81;
 /// IPv4 and UDP headers, which option 57 counts in.
 const HEADERS: u16 = 28;
 /// What every client takes (RFC 2131 section 2), and the least that option 57 may say (RFC 2132 section 9.10).
@@ -75,17 +67,25 @@ pub struct Client {
     pub client_id: Option<Vec<u8>>,
     /// What the relay says of it (option 82).
     pub relay: RelayAgent,
+    /// Whether a relay passed the message on, so that option 82 is the relay's word; else a switch's, or the client's own.
+    pub relayed: bool,
     /// The flags of its full name (option 81, RFC 4702 section 2.1).
     pub fqdn: Option<u8>,
 }
 
 impl Client {
-    /// All by which it may be told from others, in the order in which they count.
-    pub fn keys(&self) -> Vec<ClientKey> {
+    /// All by which it may be told from others, in the order in which they count. `uuid` is its own, or what is known of it; `port`: whether
+    /// what option 82 says of it is to be believed.
+    pub fn keys(&self, uuid: Option<String>, port: bool) -> Vec<ClientKey> {
         let mut keys = vec![ClientKey::Mac(self.mac)];
         keys.extend(self.client_id.clone().map(ClientKey::ClientId));
-        keys.extend(self.uuid.clone().map(ClientKey::Uuid));
-        keys.extend(self.relay.circuit_id.clone().map(ClientKey::CircuitId));
+        keys.extend(uuid.map(ClientKey::Uuid));
+        if let Some(circuit_id) = self.relay.circuit_id.clone().filter(|_| port) {
+            let switch = self.relay.remote_id.clone();
+            let circuit = circuit_id.clone();
+            keys.extend(switch.map(|remote_id| ClientKey::SwitchPort { circuit_id: circuit, remote_id }));
+            keys.push(ClientKey::CircuitId(circuit_id));
+        }
         keys
     }
 }
@@ -117,13 +117,11 @@ impl Request {
         if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
             return Err(RequestError::Cookie);
         }
-        let (essential, relay, fqdn) = essential(bytes);
+        let Gathered { message, beside, fqdn } = gather(bytes);
         let mut message =
-            Message::decode(&mut Decoder::new(&essential)).map_err(|_| RequestError::Malformed)?;
-        if !relay.is_empty() {
-            let code = OptionCode::RelayAgentInformation;
-            let option = DhcpOption::Unknown(UnknownOption::new(code, relay));
-            message.set_opts(message.opts().clone().into_iter().chain([(code, option)]).collect());
+            Message::decode(&mut Decoder::new(&message)).map_err(|_| RequestError::Malformed)?;
+        if !beside.is_empty() {
+            message.set_opts(message.opts().clone().into_iter().chain(beside).collect());
         }
         let mut request = Self::new(message)?;
         request.client.fqdn = fqdn;
@@ -156,6 +154,7 @@ impl Request {
             hostname: hostname(&message),
             client_id: client_id(&message),
             relay: relay(&message),
+            relayed: !message.giaddr().is_unspecified(),
             fqdn: None,
         };
         Ok(Self { message_type, client, message })
@@ -195,58 +194,6 @@ impl Request {
             _ => None,
         }
     }
-}
-
-/// The message with those options only that are used here, each of a length that fits its code.
-///
-/// dhcproto 0.15 must not see the rest: it panics on a route (option 121) with a prefix longer than 32 and on options
-/// 94, 81 and 151 that are too short, and it reads fixed-size options without regard to their length, so that one
-/// that is longer (93 may hold several architectures) throws it out of step.
-///
-/// And the relay's option by itself: it goes back as it came (RFC 3046 section 2.2), while dhcproto would sort its
-/// sub-options, lose one that stands twice, and end at one it cannot read.
-fn essential(bytes: &[u8]) -> (Vec<u8>, Vec<u8>, Option<u8>) {
-    let (fixed, mut rest) = bytes.split_at(bytes.len().min(FIXED_PART));
-    let (mut kept, mut relay, mut fqdn) = (fixed.to_vec(), Vec::new(), None);
-    loop {
-        rest = match rest {
-            [PAD, rest @ ..] => rest,
-            [END, ..] | [] | [_] => break,
-            [code, length, rest @ ..] => {
-                let Some((data, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
-                match *code {
-                    RELAY_AGENT_INFORMATION => relay.extend_from_slice(data),
-                    // Two bytes of codes follow its flags.
-                    FQDN if data.len() >= 3 => fqdn = data.first().copied(),
-                    code => keep(&mut kept, code, data),
-                }
-                rest
-            }
-        };
-    }
-    kept.push(END);
-    (kept, relay, fqdn)
-}
-
-fn keep(kept: &mut Vec<u8>, code: u8, data: &[u8]) {
-    let data = match (code, data.len()) {
-        // Message type.
-        (53, 1)
-        // Requested address, server identifier.
-        | (50 | 54, 4)
-        // Longest message.
-        | (57, 2)
-        // Parameter request list, vendor class, client identifier, user class, machine identifier, iPXE's own.
-        | (55 | 60 | 61 | 77 | 97 | 175, 1..) => data,
-        // Host name: dhcproto stops at one that is not UTF-8.
-        (12, 1..) if data.is_ascii() => data,
-        // Client architecture: the first counts (RFC 4578 section 2.1).
-        (93, 2..) => data.get(..2).unwrap_or_default(),
-        _ => return,
-    };
-    // At most 255: they came out of one option.
-    kept.extend([code, u8::try_from(data.len()).unwrap_or(u8::MAX)]);
-    kept.extend(data);
 }
 
 /// An option's bytes, for those that dhcproto leaves as bytes.

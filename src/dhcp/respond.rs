@@ -5,45 +5,17 @@ use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 
-use crate::boot::{ClientKind, FirmwareTable, boot_file};
-use crate::model::{Change, EventKind, Lease, LeaseState, Network, Timestamp, World};
+use crate::boot::{ClientKind, boot_file};
+use crate::model::{Change, EventKind, Lease, LeaseState, Reservation, Timestamp};
 
-use super::options::Options;
-use super::pool::Pool;
-use super::reply::{Grant, Reply, grant, refusal};
+use super::place::View;
+use super::reply::{BOOT_FILE_NAME, Grant, Reply, grant, refusal};
 use super::request::Request;
 
 /// How long an offered address is kept for the client.
 const OFFER: Duration = Duration::from_secs(60);
 /// How long an address that somebody found in use is offered to nobody.
 pub const DECLINED: Duration = Duration::from_secs(600);
-
-/// What a decision is made on.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    /// The state.
-    pub world: &'a World,
-    /// The network the client is on.
-    pub network: &'a Network,
-    /// Others on the same link.
-    pub shared: &'a [&'a Network],
-    /// Our address: boot files are there.
-    pub server: Ipv4Addr,
-    /// What we are called (option 54): our address, or that of a relay which wants to see renewals (RFC 5107).
-    pub server_identifier: Ipv4Addr,
-    /// Which boot file which firmware gets.
-    pub firmware: &'a FirmwareTable,
-    /// Port of scripts and files.
-    pub http_port: u16,
-    /// The nodes' domain.
-    pub domain: Option<&'a str>,
-    /// Whether we serve names.
-    pub names: bool,
-    /// Options that an operator configured, the nearer ones counting.
-    pub options: &'a Options,
-    /// Whether a MAC that nobody knows is answered.
-    pub serves_strangers: bool,
-}
 
 /// What is done about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +28,8 @@ pub struct Decision {
     pub event: Option<EventKind>,
     /// Whether an address is offered that this client never had.
     pub fresh: bool,
+    /// What the configuration reserves for the client on the network where it was placed.
+    pub reservation: Option<Reservation>,
     /// Why nothing is answered; for the log.
     pub silent: Option<&'static str>,
 }
@@ -66,71 +40,21 @@ impl Decision {
     }
 }
 
-impl<'a> View<'a> {
-    /// The addresses of the client's network.
-    pub fn pool(&self) -> Pool<'a> {
-        Pool { world: self.world, network: self.network, server: self.server }
-    }
-
-    /// The same, of the network on the link where the client has an address or asks for one; else of the first with a free one.
-    fn placed(self, request: &Request, now: Timestamp) -> Self {
-        if self.shared.is_empty() {
-            return self;
-        }
-        let client = &request.client;
-        let all = || {
-            let networks = std::iter::once(self.network).chain(self.shared.iter().copied());
-            networks.map(|network| View { network, ..self })
-        };
-        let asked = [Some(request.message.ciaddr()), request.requested_ip()];
-        let holds = |view: &Self| asked.iter().flatten().any(|ip| view.network.subnet.has_host(*ip));
-        let knows = |view: &Self| view.pool().reserved(client).is_some() || view.pool().own(client).is_some();
-        let discovers = request.message_type == MessageType::Discover;
-        let own = if discovers { all().find(knows) } else { None };
-        let gives = |view: &Self| view.pool().choose(client, request.requested_ip(), now).is_some();
-        own.or_else(|| all().find(holds).filter(|view| !discovers || gives(view)))
-            .or_else(|| all().find(gives))
-            .unwrap_or(self)
-    }
-}
-
-/// The network of a request: the link that the relay names (RFC 3527), the relay's own, or that of the interface it came
-/// in by (RFC 2131 section 4.3.1).
-///
-/// A client behind a relay renews by unicast, past the relay (section 4.3.2, RENEWING): then only `ciaddr` tells its
-/// network, which has no interface here.
-pub fn choose_network<'n>(
-    networks: &'n [Network],
-    interface: &str,
-    request: &Request,
-) -> Option<&'n Network> {
-    let (giaddr, ciaddr) = (request.message.giaddr(), request.message.ciaddr());
-    if !giaddr.is_unspecified() {
-        // A link is named by any address of it, its own included.
-        return match request.client.relay.link {
-            Some(link) => networks.iter().find(|network| network.subnet.contains(link)),
-            None => networks.iter().find(|network| network.subnet.has_host(giaddr)),
-        };
-    }
-    let renews = |network: &&Network| network.interface.is_none() && network.subnet.has_host(ciaddr);
-    let here = |network: &&Network| network.interface.as_deref() == Some(interface);
-    networks.iter().find(renews).or_else(|| networks.iter().find(here))
-}
-
 /// Decides about one request.
 pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
-    if !view.serves_strangers && view.world.node_with_mac(request.client.mac).is_none() {
+    if !view.serves_strangers && !view.knows(request.client.mac) {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
     let view = &view.placed(request, now);
-    match request.message_type {
+    let decision = match request.message_type {
         MessageType::Discover => discover(request, view, now),
         MessageType::Request => requested(request, view, now),
         MessageType::Decline => decline(request, view, now),
         MessageType::Release => release(request, view, now),
         MessageType::Inform => inform(request, view),
         _ => Decision::silence("not a message that clients send"),
-    }
+    };
+    Decision { reservation: view.pool().reserved(&request.client).cloned(), ..decision }
 }
 
 /// RFC 2131 section 4.3.1.
@@ -144,8 +68,10 @@ fn discover(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         });
     };
     let held = view.world.lease(ip).filter(|lease| lease.mac == mac);
-    // A lease that is in use stays what it is: the client may have restarted and ask twice.
-    let changes = if held.is_some_and(|lease| lease.is_active(now)) {
+    // A lease that is its own stays what it is, also when it has run out or was given back: the client may have restarted and ask
+    // twice, and what is known of the node's address is known until another is acknowledged.
+    let is_its_own = |lease: &Lease| matches!(lease.state, LeaseState::Bound | LeaseState::Released);
+    let changes = if held.is_some_and(is_its_own) {
         Vec::new()
     } else {
         let reserved = held.is_some_and(|lease| lease.reserved);
@@ -153,7 +79,7 @@ fn discover(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         let state = LeaseState::Offered;
         vec![Change::PutLease(Lease { ip, mac, state, expires: now.plus(OFFER), reserved, hostname })]
     };
-    let fresh = held.is_none() && view.network.probe;
+    let fresh = held.is_none() && view.network.probe && !view.is_settled(mac);
     Decision { fresh, ..give(request, view, MessageType::Offer, ip, changes, true) }
 }
 
@@ -174,15 +100,18 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
                 let offered = Lease { ip, mac, state: LeaseState::Offered, expires: now, reserved, hostname };
                 acknowledge(request, view, &offered, now, true)
             }
-            Err(_) => nak(request, view, "that address was not offered to you"),
+            Err(_) => nak(request, view, "that address was not offered to you", now),
         },
         // INIT-REBOOT.
         (None, Some(ip)) if ciaddr.is_unspecified() => match claim(view, request, ip) {
             Ok(lease) => acknowledge(request, view, lease, now, true),
             Err(_) if !view.network.subnet.has_host(ip) => {
-                nak(request, view, "that address is of another network")
+                nak(request, view, "that address is of another network", now)
             }
-            Err(Some(_)) => nak(request, view, "your address is another one"),
+            Err(Some(_)) => nak(request, view, "your address is another one", now),
+            Err(None) if view.world.lease(ip).is_some_and(|lease| lease.mac == request.client.mac) => {
+                nak(request, view, "that address is not yours any more", now)
+            }
             Err(None) => Decision::silence("an unknown client that restarts (RFC 2131 section 4.3.2)"),
         },
         // RENEWING and REBINDING.
@@ -191,7 +120,7 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
                 let boots = !matches!(request.client.kind, ClientKind::Other(_));
                 acknowledge(request, view, lease, now, boots)
             }
-            Err(_) => nak(request, view, "that address is not yours"),
+            Err(_) => nak(request, view, "that address is not yours", now),
         },
         _ => Decision::silence("a REQUEST for no address"),
     }
@@ -199,17 +128,34 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 
 /// The client's lease of `ip`; else the lease that it has of another address here.
 fn claim<'w>(view: &View<'w>, request: &Request, ip: Ipv4Addr) -> Result<&'w Lease, Option<&'w Lease>> {
-    match view.pool().own(&request.client) {
-        Some(lease) if lease.ip == ip => Ok(lease),
-        other => Err(other),
-    }
+    view.pool().own_at(&request.client, ip)
 }
 
 fn acknowledge(request: &Request, view: &View<'_>, lease: &Lease, now: Timestamp, tell: bool) -> Decision {
     let hostname = request.client.hostname.clone().or_else(|| lease.hostname.clone());
     let expires = now.plus(view.network.lease);
     let bound = Lease { state: LeaseState::Bound, expires, hostname, ..lease.clone() };
-    give(request, view, MessageType::Ack, lease.ip, vec![Change::PutLease(bound)], tell)
+    let mut changes = vec![Change::PutLease(bound)];
+    changes.extend(left_behind(view, lease, now));
+    give(request, view, MessageType::Ack, lease.ip, changes, tell)
+}
+
+/// The leases on this link that a client holds beside the one that it takes: it has moved, and uses them no longer, so that they
+/// keep nobody from an address that is reserved for him.
+fn left_behind(view: &View<'_>, taken: &Lease, now: Timestamp) -> Vec<Change> {
+    let on_link = |ip: Ipv4Addr| {
+        let others = view.shared.iter().map(|place| place.network);
+        std::iter::once(view.network).chain(others).any(|network| network.subnet.contains(ip))
+    };
+    let leases = view.world.leases_of(taken.mac).filter(|lease| lease.ip != taken.ip && on_link(lease.ip));
+    leases.filter_map(|lease| given_up(lease, now)).collect()
+}
+
+/// A lease that its client no longer uses.
+fn given_up(lease: &Lease, now: Timestamp) -> Option<Change> {
+    let held = lease.state == LeaseState::Bound && lease.expires > now;
+    let (state, expires) = (LeaseState::Released, now);
+    held.then(|| Change::PutLease(Lease { state, expires, reserved: false, ..lease.clone() }))
 }
 
 fn give(
@@ -229,18 +175,19 @@ fn give(
         request,
         &Grant { message_type, ip, network, server, boot_file, hostname, domain, names, options },
     );
+    let configured = view.options.get(&BOOT_FILE_NAME).map(|name| String::from_utf8_lossy(name).into_owned());
     let message = if message_type == MessageType::Offer { "offer" } else { "ack" };
     let event = EventKind::Dhcp {
         message: message.into(),
         ip: ip.into(),
         client: client.kind.describe(view.firmware),
-        boot_file: file.map(|file| file.name),
+        boot_file: file.map(|file| configured.unwrap_or(file.name)),
         reason: None,
     };
     Decision { reply: Some(reply), changes, event: tell.then_some(event), ..Decision::default() }
 }
 
-fn nak(request: &Request, view: &View<'_>, reason: &str) -> Decision {
+fn nak(request: &Request, view: &View<'_>, reason: &str, now: Timestamp) -> Decision {
     let event = EventKind::Dhcp {
         message: "nak".into(),
         ip: Ipv4Addr::UNSPECIFIED.into(),
@@ -250,9 +197,19 @@ fn nak(request: &Request, view: &View<'_>, reason: &str) -> Decision {
     };
     Decision {
         reply: Some(refusal(request, view.server_identifier, reason)),
+        changes: refused(request, view, now),
         event: Some(event),
         ..Decision::default()
     }
+}
+
+/// The lease of an address that is refused to the client that holds it, because the configuration has given it to another:
+/// who gets a NAK stops using the address (RFC 2131 section 3.1, step 5, and section 3.2, step 3).
+fn refused(request: &Request, view: &View<'_>, now: Timestamp) -> Vec<Change> {
+    let ciaddr = Some(request.message.ciaddr()).filter(|ip| !ip.is_unspecified());
+    let ip = request.requested_ip().or(ciaddr).filter(|ip| view.network.subnet.contains(*ip));
+    let lease = ip.and_then(|ip| view.world.lease(ip)).filter(|lease| lease.mac == request.client.mac);
+    lease.and_then(|lease| given_up(lease, now)).into_iter().collect()
 }
 
 /// RFC 2131 section 4.3.3: the address is in use by somebody who did not ask us.

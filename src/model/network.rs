@@ -34,6 +34,8 @@ pub struct Network {
     pub shared: Option<String>,
     /// Whether an address is asked for before it is offered for the first time, lest somebody uses it.
     pub probe: bool,
+    /// Whether a port (option 82) is believed also without a relay: every switch here snoops DHCP and lets nobody else tell one.
+    pub trust_ports: bool,
     /// Addresses of one client each.
     pub reservations: Reservations,
     /// Options beside those that follow from the rest, by number.
@@ -56,6 +58,7 @@ impl Network {
             exclude: Vec::new(),
             shared: None,
             probe: true,
+            trust_ports: false,
             reservations: Reservations::default(),
             options: BTreeMap::new(),
             v6: None,

@@ -17,6 +17,29 @@ pub enum ClientKey {
     Uuid(String),
     /// The port of the switch it is plugged into (option 82, sub-option 1, RFC 3046 section 3.1).
     CircuitId(Vec<u8>),
+    /// The same where several switches call their ports alike: with the switch (sub-option 2, RFC 3046 section 3.2).
+    SwitchPort {
+        /// The port.
+        circuit_id: Vec<u8>,
+        /// The switch.
+        remote_id: Vec<u8>,
+    },
+}
+
+impl ClientKey {
+    /// Whether it is the port of a switch.
+    pub fn is_port(&self) -> bool {
+        matches!(self, Self::CircuitId(_) | Self::SwitchPort { .. })
+    }
+
+    /// Whether `keys` say that a client is not the one with this key: they have another of its kind. That a client does not
+    /// tell one says nothing: firmware tells its UUID and systems do not, and no relay adds the port to a unicast renewal.
+    pub fn is_denied_by(&self, keys: &[Self]) -> bool {
+        keys.iter().any(|key| match (self, key) {
+            (Self::SwitchPort { circuit_id, .. }, Self::CircuitId(told)) => circuit_id != told,
+            _ => std::mem::discriminant(key) == std::mem::discriminant(self) && key != self,
+        })
+    }
 }
 
 /// An address of one client.
@@ -78,6 +101,9 @@ impl fmt::Display for ClientKey {
             Self::ClientId(id) => write!(f, "client id {}", readable(id)),
             Self::Uuid(uuid) => write!(f, "UUID {uuid}"),
             Self::CircuitId(id) => write!(f, "circuit id {}", readable(id)),
+            Self::SwitchPort { circuit_id, remote_id } => {
+                write!(f, "circuit id {} of remote id {}", readable(circuit_id), readable(remote_id))
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ async fn import(
 ) -> Result<(), CliError> {
     let text =
         read(file).map_err(|error| CliError::Local(format!("cannot read {}: {error}", file.display())))?;
-    let Found { leases, problems } = match from {
+    let Found { leases, problems, configure } = match from {
         ImportFrom::Dnsmasq => dnsmasq::read(&text),
         ImportFrom::Kea => kea::read(&text),
         ImportFrom::Isc => isc::read(&text),
@@ -60,6 +60,10 @@ async fn import(
     }
     if problems.len() > TOLD {
         eprintln!("… and {} more lines that cannot be used", problems.len() - TOLD);
+    }
+    if !configure.is_empty() {
+        eprintln!("reservations that are not by MAC, for the configuration of their network:");
+        eprintln!("reservation = [\n  {},\n]", configure.join(",\n  "));
     }
     if leases.is_empty() {
         return Err(CliError::Local(format!("{} has no lease that could be taken over", file.display())));

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Found, Imported, hostname};
+use super::{Found, Imported, hostname, octets};
 use crate::model::MacAddr;
 
 /// Reads either.
@@ -15,8 +15,11 @@ pub fn read(text: &str) -> Found {
         }
         if let Some(host) = line.strip_prefix("dhcp-host=") {
             match reservation(host) {
-                Ok(Some(lease)) => found.add(lease),
-                Ok(None) => {}
+                Ok(Reservation::Of(lease)) => found.add(lease),
+                Ok(Reservation::ByClientId { ip, id, name }) => {
+                    found.configure(number, ip, name.as_deref(), "client_id", &id);
+                }
+                Ok(Reservation::Nothing) => {}
                 Err(message) => found.problem(number, message),
             }
         } else if line.split_whitespace().next() == Some("duid") {
@@ -46,23 +49,35 @@ fn lease(line: &str) -> Result<Imported, String> {
     Ok(Imported { ip, mac, hostname, expires: (expires != 0).then_some(expires), reserved: false })
 }
 
-/// `MAC,...,IP,NAME,...` in any order; nothing, when it fixes no address.
-fn reservation(host: &str) -> Result<Option<Imported>, String> {
-    let (mut macs, mut ip, mut name) = (Vec::new(), None, None);
+/// What a `dhcp-host=` says.
+enum Reservation {
+    Of(Imported),
+    ByClientId { ip: Ipv4Addr, id: Vec<u8>, name: Option<String> },
+    Nothing,
+}
+
+/// `MAC,...,IP,NAME,...` in any order, `id:...` for a client id; nothing, when it fixes no address.
+fn reservation(host: &str) -> Result<Reservation, String> {
+    let (mut macs, mut ip, mut name, mut id) = (Vec::new(), None, None, None);
     for part in host.split(',').map(str::trim) {
         if let Ok(mac) = part.parse::<MacAddr>() {
             macs.push(mac);
         } else if let Ok(address) = part.parse::<Ipv4Addr>() {
             ip = Some(address);
+        } else if let Some(text) = part.strip_prefix("id:").filter(|text| *text != "*") {
+            id = Some(octets(text));
         } else if !part.contains(':') && !part.is_empty() && !is_time(part) && part != "ignore" {
             name = name.or_else(|| hostname(part));
         }
     }
-    let Some(ip) = ip else { return Ok(None) };
-    let Some(mac) = macs.first().copied() else {
-        return Err(format!("{ip} is reserved, but for no MAC; reserve it in the configuration"));
-    };
-    Ok(Some(Imported { ip, mac, hostname: name, expires: None, reserved: true }))
+    let Some(ip) = ip else { return Ok(Reservation::Nothing) };
+    match (macs.first().copied(), id) {
+        (Some(mac), _) => {
+            Ok(Reservation::Of(Imported { ip, mac, hostname: name, expires: None, reserved: true }))
+        }
+        (None, Some(id)) => Ok(Reservation::ByClientId { ip, id, name }),
+        (None, None) => Err(format!("{ip} is reserved, but for no MAC; reserve it in the configuration")),
+    }
 }
 
 fn is_time(part: &str) -> bool {

@@ -2,22 +2,31 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Found, Imported, hostname};
+use super::{Found, Imported, hostname, octets};
 use crate::model::MacAddr;
 
 /// What a block said so far.
 enum Block {
     Lease { ip: Ipv4Addr, mac: Option<MacAddr>, name: Option<String>, ends: Option<u64>, active: bool },
-    Host { ip: Option<Ipv4Addr>, mac: Option<MacAddr>, name: Option<String> },
+    Host { ip: Option<Ipv4Addr>, mac: Option<MacAddr>, name: Option<String>, other: Option<Other> },
 }
+
+/// By what else than a MAC a host is known: the configuration's key, and its value.
+type Other = (&'static str, Vec<u8>);
 
 /// Reads either.
 pub fn read(text: &str) -> Found {
     let mut found = Found::default();
     let mut block: Option<(usize, Block)> = None;
-    // Blocks of other kinds around: subnets, groups, pools.
+    // Blocks of other kinds around (subnets, groups, pools) do not count; those within (`on expiry {`, `if … {`) do, and what they
+    // say holds only at times.
+    let mut within = 0_usize;
     for (number, statement) in statements(text) {
         let words: Vec<&str> = statement.split_whitespace().collect();
+        if let (["lease" | "host", _, "{"], Some((unfinished, _))) = (words.as_slice(), &block) {
+            found.problem(*unfinished, "another block begins in the middle of this one");
+            (block, within) = (None, 0);
+        }
         match words.as_slice() {
             ["lease", ip, "{"] => match ip.parse() {
                 Ok(ip) => {
@@ -28,8 +37,11 @@ pub fn read(text: &str) -> Found {
             },
             ["host", name, "{"] => {
                 let name = hostname(name.trim_matches('"'));
-                block = Some((number, Block::Host { ip: None, mac: None, name }));
+                block = Some((number, Block::Host { ip: None, mac: None, name, other: None }));
             }
+            ["}"] if within > 0 => within -= 1,
+            [.., "{"] if block.is_some() => within += 1,
+            _ if within > 0 => {}
             ["}"] => {
                 if let Some((started, block)) = block.take() {
                     finish(started, block, &mut found);
@@ -69,6 +81,13 @@ fn take(block: &mut Block, words: &[&str]) -> Result<(), String> {
             let wrong = || format!("'{address}' is not an IPv4 address; names are not looked up");
             *ip = Some(address.trim_end_matches(',').parse().map_err(|_| wrong())?);
         }
+        (
+            Block::Host { other, .. },
+            ["option", "dhcp-client-identifier", value @ ..] | ["uid", value @ ..],
+        ) => *other = Some(("client_id", bytes(&value.join(" ")))),
+        (Block::Host { other, .. }, ["host-identifier", "option", "agent.circuit-id", value @ ..]) => {
+            *other = Some(("circuit_id", bytes(&value.join(" "))));
+        }
         (Block::Host { name, .. }, ["option", "host-name", text]) => {
             *name = hostname(text.trim_matches('"')).or(name.take());
         }
@@ -84,8 +103,11 @@ fn finish(started: usize, block: Block, found: &mut Found) {
             found.add(Imported { ip, mac, hostname: name, expires: ends, reserved: false });
         }
         Block::Lease { ip, .. } => found.problem(started, format!("{ip} has no hardware address")),
-        Block::Host { ip: Some(ip), mac: Some(mac), name } => {
+        Block::Host { ip: Some(ip), mac: Some(mac), name, .. } => {
             found.add(Imported { ip, mac, hostname: name, expires: None, reserved: true });
+        }
+        Block::Host { ip: Some(ip), name, other: Some((key, value)), .. } => {
+            found.configure(started, ip, name.as_deref(), key, &value);
         }
         Block::Host { ip: Some(ip), .. } => {
             found.problem(
@@ -94,6 +116,27 @@ fn finish(started: usize, block: Block, found: &mut Found) {
             );
         }
         Block::Host { .. } => {}
+    }
+}
+
+/// A data expression: `01:52:54:00`, or a text in quotes with `\001` for a byte that is none (dhcp-eval(5)).
+fn bytes(value: &str) -> Vec<u8> {
+    let Some(quoted) = value.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+        return octets(value);
+    };
+    let (mut bytes, mut rest) = (Vec::new(), quoted.as_bytes());
+    loop {
+        rest = match rest {
+            [] => return bytes,
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', rest @ ..] => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest
+            }
+            [b'\\', byte, rest @ ..] | [byte, rest @ ..] => {
+                bytes.push(*byte);
+                rest
+            }
+        };
     }
 }
 

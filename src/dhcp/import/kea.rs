@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Found, Imported, hostname};
+use super::{Found, Imported, hostname, octets};
 
 /// Reads either: a configuration begins with a brace.
 pub fn read(text: &str) -> Found {
@@ -101,9 +101,15 @@ fn reservations(value: &Value, depth: usize, found: &mut Found) {
 fn reservation(one: &Value, found: &mut Found) {
     let text = |key: &str| one.get(key).and_then(Value::as_str);
     let Some(ip) = text("ip-address") else { return };
+    let by = [("client-id", "client_id"), ("circuit-id", "circuit_id")];
+    let other = by.iter().find_map(|(theirs, ours)| Some((*ours, octets(text(theirs)?))));
+    let hostname = text("hostname").and_then(hostname);
     match (ip.parse(), text("hw-address").map(str::parse)) {
+        (Ok(ip), None) if other.is_some() => {
+            let (key, value) = other.unwrap_or_default();
+            found.configure(0, ip, hostname.as_deref(), key, &value);
+        }
         (Ok(ip), Some(Ok(mac))) => {
-            let hostname = text("hostname").and_then(hostname);
             found.add(Imported { ip, mac, hostname, expires: None, reserved: true });
         }
         (Err(_), _) => found.problem(0, format!("'{ip}' is not an IPv4 address")),

@@ -97,6 +97,76 @@ fn isc_writes() {
     );
 }
 
+/// What is not by MAC is told as the configuration takes it.
+#[test]
+fn reservations_by_something_else_than_a_mac() {
+    let kea = r#"{ "reservations": [
+        { "client-id": "01:aa:bb", "ip-address": "10.77.0.6", "hostname": "db1" },
+        { "circuit-id": "'eth 1/12'", "ip-address": "10.77.0.7" },
+        { "flex-id": "x", "ip-address": "10.77.0.8" } ] }"#;
+    let isc = "host a { option dhcp-client-identifier \"\\000rack-1\"; fixed-address 10.77.0.6; }\n\
+               host b { option dhcp-client-identifier 1:2:ff; fixed-address 10.77.0.7; }\n\
+               host c { host-identifier option agent.circuit-id \"e12\"; fixed-address 10.77.0.8; }\n";
+    for (name, found, expected, others) in [
+        (
+            "dnsmasq",
+            dnsmasq::read(
+                "dhcp-host=id:01:aa,10.77.0.6,db1\ndhcp-host=id:rack,10.77.0.7\ndhcp-host=x,10.77.0.8\n",
+            ),
+            &[
+                r#"{ client_id = "0x01aa", ip = "10.77.0.6", name = "db1" }"#,
+                r#"{ client_id = "rack", ip = "10.77.0.7" }"#,
+            ][..],
+            1,
+        ),
+        (
+            "kea",
+            kea::read(kea),
+            &[
+                r#"{ client_id = "0x01aabb", ip = "10.77.0.6", name = "db1" }"#,
+                r#"{ circuit_id = "eth 1/12", ip = "10.77.0.7" }"#,
+            ],
+            1,
+        ),
+        (
+            "isc",
+            isc::read(isc),
+            &[
+                r#"{ client_id = "0x007261636b2d31", ip = "10.77.0.6", name = "a" }"#,
+                r#"{ client_id = "0x0102ff", ip = "10.77.0.7", name = "b" }"#,
+                r#"{ circuit_id = "e12", ip = "10.77.0.8", name = "c" }"#,
+            ],
+            0,
+        ),
+    ] {
+        assert_eq!(found.configure, expected, "{name}");
+        assert_eq!(found.problems.len(), expected.len() + others, "{name}: {:?}", found.problems);
+        assert!(found.leases.is_empty(), "{name}");
+    }
+}
+
+/// Blocks within a lease or a host, as dhcpd writes them for its own events (dhcpd.leases(5)).
+#[test]
+fn blocks_within_blocks_of_isc() {
+    let text = "lease 10.77.0.100 {\n  on expiry {\n    if known { log(\"x\"); }\n    hardware ethernet 52:54:00:00:00:99;\n  }\n  \
+                binding state active;\n  ends never;\n  hardware ethernet 52:54:00:00:00:01;\n}\n\
+                group { host h { if exists x { fixed-address 10.77.0.9; } hardware ethernet 52:54:00:00:00:02; \
+                fixed-address 10.77.0.2; } }\n\
+                lease 10.77.0.101 {\n  on commit {\n\
+                lease 10.77.0.102 {\n  binding state active;\n  hardware ethernet 52:54:00:00:00:03;\n}\n";
+    let (leases, problems) = told(&isc::read(text));
+    assert_eq!(
+        leases,
+        [
+            "10.77.0.2 52:54:00:00:00:02 h reserved",
+            "10.77.0.100 52:54:00:00:00:01 - for ever",
+            "10.77.0.102 52:54:00:00:00:03 - for ever",
+        ]
+    );
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].ends_with("another block begins in the middle of this one"), "{problems:?}");
+}
+
 proptest! {
     #[test]
     fn any_text_is_read(text in "[ -~\n{};\"\\\\#/*,:]{0,300}") {

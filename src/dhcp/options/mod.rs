@@ -1,9 +1,10 @@
 //! Options that the configuration adds to replies, by name or number.
 //!
-//! [`table`] is the field's list of them, [`value`] makes bytes of what an operator writes, [`write`] puts all options of a reply
+//! [`table`] is the field's list of them ([`pxe`]: within option 43), [`value`] makes bytes of what an operator writes, [`write`] puts all options of a reply
 //! into a datagram: in order, long ones divided (RFC 3396), and into the spare fields of the header where there is no room else
 //! (RFC 2132 section 9.3).
 
+pub mod pxe;
 pub mod table;
 pub mod value;
 pub mod write;
@@ -13,6 +14,9 @@ use std::collections::BTreeMap;
 pub use table::{Known, find};
 pub use value::{Kind, parse};
 pub use write::{Limits, write};
+
+/// RFC 2132 section 8.4.
+const VENDOR_OPTIONS: u8 = 43;
 
 /// Options by number, each as its bytes.
 pub type Options = BTreeMap<u8, Vec<u8>>;
@@ -27,6 +31,12 @@ pub fn from_table(table: &serde_json::Value) -> Result<Options, String> {
     for (key, value) in table {
         let named = |why: String| format!("{key}: {why}");
         let (code, kind) = find(key).map_err(named)?;
+        if let (VENDOR_OPTIONS, serde_json::Value::Object(pxe)) = (code, value) {
+            if options.insert(code, pxe::from_table(pxe).map_err(named)?).is_some() {
+                return Err(named(format!("option {code} is there twice")));
+            }
+            continue;
+        }
         let items = match value {
             serde_json::Value::Array(items) => items.iter().map(item).collect::<Option<Vec<String>>>(),
             value => item(value).map(|item| vec![item]),

@@ -3,23 +3,25 @@
 use super::Options;
 
 /// Bytes of a message before its options, magic cookie included (RFC 2131 section 2).
-const FIXED_PART: usize = 240;
+pub const FIXED_PART: usize = 240;
 /// Where `sname` and `file` lie, and how long they are (RFC 2131 section 2).
-const SNAME: (usize, usize) = (44, 64);
+pub const SNAME: (usize, usize) = (44, 64);
 /// See [`SNAME`].
-const FILE: (usize, usize) = (108, 128);
+pub const FILE: (usize, usize) = (108, 128);
 /// RFC 2132 section 9.3.
-const OVERLOAD: u8 = 52;
+pub const OVERLOAD: u8 = 52;
 /// RFC 3046.
-const RELAY_AGENT_INFORMATION: u8 = 82;
+pub const RELAY_AGENT_INFORMATION: u8 = 82;
 const PAD: u8 = 0;
 const END: u8 = 255;
-/// Never left away, and first: message type, server identifier, lease time.
-const FIRST: [u8; 3] = [53, 54, 51];
-/// Sent to boot firmware whether it asks for them or not: ROMs ask for less than they need.
-const UNASKED: [u8; 7] = [43, 60, 66, 67, 97, 150, 175];
+/// Never left away, and first: message type, server identifier, lease time, and what the client called itself (RFC 6842
+/// section 3).
+const FIRST: [u8; 4] = [53, 54, 51, 61];
+/// Sent to boot firmware whether it asks for them or not: ROMs ask for less than they need. And the full name, to who told its own
+/// (RFC 4702 section 4).
+const UNASKED: [u8; 8] = [43, 60, 66, 67, 81, 97, 150, 175];
 /// What is sent to everybody, asked for or not: netmask, router, name servers and the lease's times are what a lease is made of.
-const ALWAYS: [u8; 9] = [1, 3, 6, 12, 15, 28, 58, 59, 61];
+const ALWAYS: [u8; 8] = [1, 3, 6, 12, 15, 28, 58, 59];
 
 /// What bounds a reply.
 #[derive(Debug, Clone, Copy)]

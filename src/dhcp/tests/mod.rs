@@ -2,11 +2,17 @@
 
 mod captures;
 mod corners;
+mod gathered;
+mod known;
+mod model;
 mod networks;
+mod options;
 mod properties;
+mod reserved;
 mod rules;
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption};
 
@@ -18,6 +24,10 @@ use super::{Decision, Request, View, respond};
 
 /// Our address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// Which firmware gets what; read once, for tests that play thousands of messages.
+pub static FIRMWARE: LazyLock<FirmwareTable> =
+    LazyLock::new(|| FirmwareTable::new(&[]).expect("the built-in tables"));
 
 /// A small network: six addresses.
 pub fn network() -> Network {
@@ -65,7 +75,6 @@ pub fn lease(n: u8, state: LeaseState, expires: u64) -> Lease {
 /// Decides about a message in a world.
 pub fn decide(world: &World, message: Message, now: u64) -> Decision {
     let request = Request::new(message).expect("a client's message");
-    let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
     let network = network();
     let view = View {
         world,
@@ -73,7 +82,7 @@ pub fn decide(world: &World, message: Message, now: u64) -> Decision {
         shared: &[],
         server: SERVER,
         server_identifier: SERVER,
-        firmware: &firmware,
+        firmware: &FIRMWARE,
         http_port: 8080,
         domain: Some("mgmt.example"),
         names: false,

@@ -1,15 +1,17 @@
 //! Relays, shared links, reservations, and networks beside another server. The rule's source stands beside each row.
 
+use std::collections::BTreeMap;
+
 use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption as O, MessageType as M};
 
 use super::*;
-use crate::dhcp::{Destination, assist, choose_network};
-use crate::model::{Change, ClientKey, Reservation, Reservations};
+use crate::dhcp::{Destination, Place, assist, choose_network};
+use crate::model::{Change, ClientKey, Reservation, Reservations, Subnet};
 
 const NOW: u64 = 1_000_000;
 
-fn subnet(n: u8) -> Network {
+pub(super) fn subnet(n: u8) -> Network {
     Network {
         interface: None,
         ranges: vec![format!("10.{n}.0.100-10.{n}.0.101").parse().expect("a range")],
@@ -18,7 +20,7 @@ fn subnet(n: u8) -> Network {
 }
 
 /// A message through a relay, with these sub-options.
-fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
+pub(super) fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
     let mut message = message;
     message.set_giaddr(giaddr.parse::<Ipv4Addr>().expect("an address"));
     let mut bytes = message.to_vec().expect("it encodes");
@@ -29,39 +31,50 @@ fn relayed(message: Message, giaddr: &str, agent: &[u8]) -> Request {
     Request::parse(&bytes).expect("a request")
 }
 
-fn circuit(port: &str) -> Vec<u8> {
+pub(super) fn circuit(port: &str) -> Vec<u8> {
     [&[1, u8::try_from(port.len()).expect("short")], port.as_bytes()].concat()
 }
 
-struct Site {
-    networks: Vec<Network>,
-    world: World,
+pub(super) struct Site {
+    pub(super) networks: Vec<Network>,
+    pub(super) world: World,
+    /// Our addresses, where they are not the usual one.
+    pub(super) servers: BTreeMap<Subnet, Ipv4Addr>,
 }
 
 impl Site {
-    fn new(networks: Vec<Network>) -> Self {
-        Self { networks, world: World::default() }
+    pub(super) fn new(networks: Vec<Network>) -> Self {
+        Self { networks, world: World::default(), servers: BTreeMap::new() }
     }
 
     /// Decides as the appliance does, and keeps what changes.
-    fn ask(&mut self, request: &Request, now: u64) -> Decision {
-        let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
+    pub(super) fn ask(&mut self, request: &Request, now: u64) -> Decision {
         let Some(network) = choose_network(&self.networks, "br0", request) else {
             return Decision::default();
         };
-        let shared: Vec<&Network> =
-            self.networks.iter().filter(|other| *other != network && other.shares_link(network)).collect();
+        let shared = self.networks.iter().filter(|other| *other != network && other.shares_link(network));
+        let place = |network: &'_ Network| {
+            let server = self.servers.get(&network.subnet).copied().unwrap_or(SERVER);
+            (server, request.client.relay.server.unwrap_or(server))
+        };
+        let shared: Vec<Place<'_>> = shared
+            .map(|network| {
+                let (server, server_identifier) = place(network);
+                Place { network, server, server_identifier, options: &network.options }
+            })
+            .collect();
+        let (server, server_identifier) = place(network);
         let view = View {
             world: &self.world,
             network,
             shared: &shared,
-            server: SERVER,
-            server_identifier: request.client.relay.server.unwrap_or(SERVER),
-            firmware: &firmware,
+            server,
+            server_identifier,
+            firmware: &FIRMWARE,
             http_port: 8080,
             domain: None,
             names: false,
-            options: &Options::new(),
+            options: &network.options,
             serves_strangers: true,
         };
         let decision = match network.dhcp {
@@ -75,7 +88,7 @@ impl Site {
     }
 }
 
-fn given(decision: &Decision) -> String {
+pub(super) fn given(decision: &Decision) -> String {
     let reply = decision.reply.as_ref().map(|reply| reply.message.yiaddr().to_string());
     reply.unwrap_or_else(|| decision.silent.unwrap_or("nothing").to_owned())
 }
@@ -157,6 +170,42 @@ fn networks_on_one_link_help_out() {
         Some(M::Nak),
         "of no network there"
     );
+}
+
+/// The client is placed first; then it is said what holds there.
+#[test]
+fn a_client_gets_the_options_and_the_server_of_the_network_it_is_placed_on() {
+    let second = Ipv4Addr::new(10, 79, 0, 1);
+    let on_br0 = |n: u8, mtu: u8| Network {
+        interface: Some("br0".into()),
+        ranges: vec![format!("10.{n}.0.100-10.{n}.0.100").parse().expect("a range")],
+        options: [(26, vec![mtu, 0])].into(),
+        ..subnet(n)
+    };
+    let mut site = Site::new(vec![on_br0(78, 5), on_br0(79, 9)]);
+    site.servers.insert(site.networks[1].subnet, second);
+    let ask = |n: u8, kind, more: Vec<O>| {
+        let mut options = vec![O::ClassIdentifier(b"PXEClient:Arch:00007:UNDI:003016".to_vec())];
+        options.extend(more);
+        Request::new(message(n, kind, options)).expect("a request")
+    };
+    for (n, ip, server, mtu) in [(1, "10.78.0.100", SERVER, 5), (2, "10.79.0.100", second, 9)] {
+        let mut last = None;
+        for kind in [M::Discover, M::Request] {
+            let ip: Ipv4Addr = ip.parse().expect("an address");
+            let take = vec![O::ServerIdentifier(server), O::RequestedIpAddress(ip)];
+            let more = if kind == M::Request { take } else { vec![] };
+            let reply = site.ask(&ask(n, kind, more), NOW).reply.expect("an answer");
+            let message = &reply.message;
+            assert_eq!(message.yiaddr(), ip, "{kind:?}");
+            let id = message.opts().get(OptionCode::ServerIdentifier);
+            assert_eq!(id, Some(&O::ServerIdentifier(server)), "RFC 2132 9.7: our address there, {kind:?}");
+            assert_eq!(message.siaddr(), server, "RFC 2131 2: it boots from there, {kind:?}");
+            assert_eq!(reply.options.get(&26), Some(&vec![mtu, 0]), "the options of that network, {kind:?}");
+            last = message.opts().msg_type();
+        }
+        assert_eq!(last, Some(M::Ack), "RFC 2131 4.3.2: what that server offered is taken from it");
+    }
 }
 
 fn reserving(key: ClientKey, ip: &str) -> Network {

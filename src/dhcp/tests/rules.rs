@@ -149,6 +149,7 @@ fn what_becomes_of_leases() {
             Some((ip(4), mac(9), LeaseState::Offered, minute)),
         ),
         ("4.3.1: an offer leaves an active lease alone", message(1, M::Discover, vec![]), None),
+        ("and one that ran out: its address is known until then", message(2, M::Discover, vec![]), None),
         (
             "4.3.2: an ACK binds",
             message(1, M::Request, vec![want(ip(1))]),
@@ -360,6 +361,25 @@ fn which_network() {
         discover.set_giaddr(giaddr.parse::<Ipv4Addr>().expect("an address"));
         let found = choose_network(&networks, interface, &Request::new(discover).expect("a request"));
         assert_eq!(found.map(|network| network.subnet.to_string()).as_deref(), expected, "{rule}");
+    }
+}
+
+#[test]
+fn of_several_networks_on_an_interface_the_first_that_is_served_counts() {
+    use crate::model::DhcpMode::{Full, Off, Proxy};
+    for (modes, expected) in [
+        ([Full, Full], "10.77.0.0/24"),
+        ([Off, Full], "10.78.0.0/24"),
+        ([Off, Proxy], "10.78.0.0/24"),
+        ([Proxy, Full], "10.77.0.0/24"),
+        ([Off, Off], "10.77.0.0/24"),
+    ] {
+        let [first, second] = modes;
+        let subnet = "10.78.0.0/24".parse().expect("a subnet");
+        let networks = [Network { dhcp: first, ..network() }, Network { dhcp: second, subnet, ..network() }];
+        let request = Request::new(message(1, M::Discover, vec![])).expect("a request");
+        let found = choose_network(&networks, "br0", &request).map(|network| network.subnet.to_string());
+        assert_eq!(found.as_deref(), Some(expected), "RFC 2131 4.3.1: {modes:?}");
     }
 }
 

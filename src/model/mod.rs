@@ -4,6 +4,7 @@
 //! machine), [`network`], [`node`], [`group`], [`image`], [`bundle`], [`lease`], [`job`], [`invitation`], [`event`], and last [`world`], the whole state of
 //! an appliance as one value that can be cloned for nothing and changed by [`world::Change`]s.
 
+pub mod addresses;
 pub mod bundle;
 pub mod disk_rule;
 pub mod event;

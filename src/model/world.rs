@@ -11,6 +11,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::cluster::Cluster;
 
+use super::addresses::{Expiring, Runs};
 use super::bundle::{Bundle, Scope, Variables};
 use super::event::Event;
 use super::group::Group;
@@ -22,6 +23,7 @@ use super::job::Job;
 use super::lease::Lease;
 use super::lease6::{Duid, Lease6};
 use super::lifecycle::State;
+use super::network::AddressRange;
 use super::node::Node;
 use super::time::Timestamp;
 
@@ -112,8 +114,10 @@ pub struct World {
     clusters: OrdMap<String, Arc<Cluster>>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
     leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
+    /// Which addresses have a lease.
+    leased: Runs,
     /// Leases that nobody has a lasting right to, by when they run out.
-    expiring: OrdSet<(Timestamp, Ipv4Addr)>,
+    expiring: Expiring,
     leases6: OrdMap<Ipv6Addr, Arc<Lease6>>,
     leases6_by_client: OrdSet<(Duid, Ipv6Addr)>,
     leases6_by_mac: OrdSet<(MacAddr, Ipv6Addr)>,
@@ -278,9 +282,20 @@ impl World {
             .filter_map(|(_, ip)| self.lease(*ip))
     }
 
-    /// Unreserved leases that had run out by `now`, the longest ago first.
-    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = &Lease> {
-        self.expiring.range(..=(now, Ipv4Addr::BROADCAST)).filter_map(|(_, ip)| self.lease(*ip))
+    /// The addresses that have a lease.
+    pub fn leased(&self) -> &Runs {
+        &self.leased
+    }
+
+    /// The unreserved lease within `range` that had run out by `now`, the longest ago, of those that are `fit`.
+    pub fn first_expired(
+        &self,
+        range: AddressRange,
+        now: Timestamp,
+        fit: impl Fn(&Lease) -> bool,
+    ) -> Option<&Lease> {
+        let (_, ip) = self.expiring.first(range, now, |ip| self.lease(ip).is_some_and(&fit))?;
+        self.lease(ip)
     }
 
     /// Who holds this IPv6 address.
@@ -399,12 +414,14 @@ impl World {
                 self.unindex_lease(lease.ip);
                 self.leases_by_mac.insert((lease.mac, lease.ip));
                 if !lease.reserved {
-                    self.expiring.insert((lease.expires, lease.ip));
+                    self.expiring.insert(lease.expires, lease.ip);
                 }
+                self.leased.insert(lease.ip);
                 self.leases.insert(lease.ip, Arc::new(lease.clone()));
             }
             Change::DeleteLease(ip) => {
                 self.unindex_lease(*ip);
+                self.leased.remove(*ip);
                 self.leases.remove(ip);
             }
             Change::PutLease6(lease) => self.put_lease6(lease),
@@ -471,7 +488,7 @@ impl World {
     fn unindex_lease(&mut self, ip: Ipv4Addr) {
         if let Some(old) = self.leases.get(&ip).cloned() {
             self.leases_by_mac.remove(&(old.mac, ip));
-            self.expiring.remove(&(old.expires, ip));
+            self.expiring.remove(old.expires, ip);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod captures;
 mod corners;
 mod networks;
+mod pool;
 mod properties;
 mod rules;
 

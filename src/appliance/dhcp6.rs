@@ -9,6 +9,7 @@ use crate::dhcp6::{Decision, Request, View, respond};
 use crate::model::{Change, Network, Network6, NodeId};
 
 use super::dhcp::{Rules, Told, discover, keep_node};
+use super::strangers::has_room;
 use super::{AppError, Appliance, now, random};
 
 impl Exchange6 for Appliance {
@@ -39,7 +40,7 @@ impl Appliance {
         let Some(server) = server else {
             return Ok(Decision { silent: Some("the interface has no IPv6 address"), ..Decision::default() });
         };
-        let (at, duid) = (now(), self.duid.clone());
+        let (at, duid, lately) = (now(), self.duid.clone(), Arc::clone(&self.lately));
         let stranger = request.client.mac.is_none_or(|mac| self.view().node_with_mac(mac).is_none());
         let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
@@ -48,7 +49,7 @@ impl Appliance {
                 let (nobodys, oldest) = tx.world().nobodys_leases6();
                 let oldest = oldest.filter(|lease| lease.expires <= at).map(|lease| lease.ip);
                 let most = config.enrolment.max_unknown;
-                let room = tx.world().strangers() < most && (request.client.mac.is_some() || nobodys < most);
+                let room = has_room(tx.world(), most, at) && (request.client.mac.is_some() || nobodys < most);
                 if !room && request.client.mac.is_none() {
                     // There is room at the next message.
                     if let Some(ip) = oldest {
@@ -79,10 +80,11 @@ impl Appliance {
                 let before = tx.world().node_with_mac(mac).cloned();
                 let node = match &before {
                     Some(node) => node.clone(),
-                    None => discover(tx, fresh, mac, None, at),
+                    None => discover(tx, fresh, mac, None, most, at),
                 };
                 let told = Told { kind: &request.client.kind, uuid: None, event: decision.event.take() };
-                let rules = Rules { config: &config, firmware: &firmware, allowlist: allowlist.as_deref() };
+                let allowlist = allowlist.as_deref();
+                let rules = Rules { config: &config, firmware: &firmware, allowlist, lately: &lately };
                 keep_node(tx, before.as_ref(), node, told, &rules, at)?;
                 Ok(decision)
             })

@@ -30,6 +30,7 @@ mod pins;
 mod policy;
 pub mod presence;
 mod ramdisk;
+mod strangers;
 mod transition;
 pub mod views;
 mod wanted;
@@ -103,6 +104,8 @@ pub struct Appliance {
     presence: Presence,
     gossip: gossip::Gossip,
     rogues: Rogues,
+    /// What nodes did lately.
+    lately: Arc<strangers::Lately>,
     allowlist: Mutex<CachedAllowlist>,
     ramdisk: ArcSwap<RamdiskState>,
     /// Opens the secrets among variables.
@@ -152,6 +155,7 @@ impl Appliance {
             presence: Presence::default(),
             gossip: gossip::Gossip::default(),
             rogues: Rogues::default(),
+            lately: Arc::default(),
             allowlist: Mutex::default(),
             ramdisk: ArcSwap::from_pointee(ramdisk),
             secrets,

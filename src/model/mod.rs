@@ -25,6 +25,7 @@ pub mod node;
 pub mod placeholder;
 pub mod reservation;
 pub mod selector;
+pub mod strangers;
 pub mod time;
 pub mod world;
 

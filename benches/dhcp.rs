@@ -1,14 +1,19 @@
 //! `make bench-dhcp`: DHCP beside Kea (memfile, which does not even sync) and dnsmasq (`no-ping`), with `perfdhcp` of Kea's tools
 //! from a namespace of its own, alternating in one run on the same machine. Every lease of ours is durable before its ACK.
 //!
-//! For each: the highest rate of whole exchanges (DISCOVER to ACK) with less than 1 % lost, the mean time of an exchange at half of
-//! that rate, and processor seconds for 100,000 exchanges. `ROUNDS`, `SECONDS` and `CLIENTS` set how long it takes. Needs root.
+//! For each: the highest rate of whole exchanges (DISCOVER to ACK) with less than 1 % lost; at half of that rate the mean time of an
+//! exchange and processor seconds for 100,000 exchanges; then memory, and processor seconds for 100,000 exchanges of new clients,
+//! with 1,000 to a million leases held already. Nobody asks whether an address is in use: Kea cannot, dnsmasq and we are told not to.
+//!
+//! `ROUNDS`, `SECONDS` and `CLIENTS` set how long it takes; `PARTS` names some of rate, leases; `LEASES` the numbers. Needs root.
 
 #[path = "../tests/appliance/mod.rs"]
 mod appliance;
 #[path = "../tests/rack/mod.rs"]
 mod rack;
 
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,9 +23,14 @@ use rack::{Host, Process, Rack};
 /// Rates are looked for between these, exchanges a second.
 const RATES: (u32, u32) = (100, 40_000);
 /// A network with a million addresses.
-const NETWORK: &str = "[[network]]\ninterface = \"br0\"\nsubnet = \"10.64.0.0/12\"\nranges = [\"10.64.1.0-10.79.255.0\"]\n\
-                       [enrolment]\nmax_unknown = 10000000\n";
+const NETWORK: &str = "[[network]]\ninterface = \"br0\"\nsubnet = \"10.64.0.0/12\"\nranges = [\"10.64.1.0-10.79.255.0\"]\nprobe = false\n\
+                       [enrolment]\nmax_unknown = 10000000\n[dns]\nenabled = false\n";
 const ADDRESS: &str = "10.64.0.1/12";
+
+/// Leases of clients that are not heard again.
+const LEASES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// dnsmasq looks for each client in a list of all: with more it answers nothing for minutes.
+const DNSMASQ_MOST: u32 = 10_000;
 
 fn number(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -128,46 +138,165 @@ fn dnsmasq(rack: &Rack) -> Process {
     rack.spawn_logged(command, "dnsmasq.log").expect("dnsmasq")
 }
 
-fn median(mut values: Vec<u32>) -> u32 {
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn main() {
-    let (rounds, seconds) = (number("ROUNDS", 3), number("SECONDS", 4));
+/// The three of them, each in a rack of its own with a host that asks.
+struct Field<'r> {
+    hosts: Vec<Host>,
+    appliance: Appliance<'r>,
+    others: [Process; 2],
+}
+
+impl<'r> Field<'r> {
+    /// Starts them where each holds leases `from` its file.
+    fn start(racks: &'r [Rack; 3], leases: u32) -> Self {
+        let [ours, theirs, third] = racks;
+        preload(theirs, third, leases);
+        let appliance = Appliance::start(ours, Path::new(env!("CARGO_BIN_EXE_firstlight")), NETWORK);
+        if leases > 0 {
+            let file = theirs.dir().join("kea/leases.csv");
+            appliance.ok(&["lease", "import", "--from", "kea", &file.display().to_string()]);
+        }
+        let others = [kea(theirs), dnsmasq(third)];
+        let field = Self {
+            hosts: racks.iter().map(|rack| rack.host("perf").expect("a host")).collect(),
+            appliance,
+            others,
+        };
+        field.settle();
+        field
+    }
+
+    fn pids(&self) -> [u32; 3] {
+        let [kea, dnsmasq] = &self.others;
+        [self.appliance.pid(), kea.pid(), dnsmasq.pid()]
+    }
+
+    /// Until all have read what they hold.
+    fn settle(&self) {
+        std::thread::sleep(Duration::from_secs(2));
+        for pid in self.pids() {
+            let mut before = processor(pid);
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+                let now = processor(pid);
+                if now - before < 0.5 {
+                    break;
+                }
+                before = now;
+            }
+        }
+    }
+}
+
+/// Writes what Kea and dnsmasq hold: `count` leases of a day.
+fn preload(theirs: &Rack, third: &Rack, count: u32) {
+    let until =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs()
+            + 86_400;
+    let folder = theirs.dir().join("kea");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut kea = String::from(
+        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n",
+    );
+    let mut dnsmasq = String::new();
+    for n in 0..count {
+        let [a, b, c, d] = n.to_be_bytes();
+        let (mac, ip) =
+            (format!("06:01:{a:02x}:{b:02x}:{c:02x}:{d:02x}"), Ipv4Addr::from_bits(0x0a40_0100 + n));
+        let _ = writeln!(kea, "{ip},{mac},,86400,{until},1,0,0,,0,");
+        if count <= DNSMASQ_MOST {
+            let _ = writeln!(dnsmasq, "{until} {mac} {ip} * *");
+        }
+    }
+    std::fs::write(folder.join("leases.csv"), kea).expect("write leases");
+    std::fs::write(third.dir().join("dnsmasq.leases"), dnsmasq).expect("write leases");
+}
+
+fn line(what: &str, [ours, kea, dnsmasq]: [f64; 3]) {
+    let dnsmasq = if dnsmasq.is_nan() { "-".into() } else { format!("{dnsmasq:.2}") };
+    println!("{what:<52} {ours:>12.2} {kea:>12.2} {dnsmasq:>12}   {:.2}× Kea", ours / kea);
+}
+
+/// Rate, time and work, each in turns.
+fn rates(rounds: u32, seconds: u32) -> [f64; 3] {
     let racks = ["ours", "kea", "dnsmasq"].map(|name| Rack::with_address(name, ADDRESS).expect("a rack"));
-    let [ours, theirs, third] = &racks;
-    let mut appliance = Appliance::start(ours, Path::new(env!("CARGO_BIN_EXE_firstlight")), NETWORK);
-    let (kea, dnsmasq) = (kea(theirs), dnsmasq(third));
-    std::thread::sleep(Duration::from_secs(2));
-    let hosts = racks.each_ref().map(|rack| rack.host("perf").expect("a host"));
-    let pids = [appliance.pid(), kea.pid(), dnsmasq.pid()];
-    let mut rates: [Vec<u32>; 3] = Default::default();
+    let mut field = Field::start(&racks, 0);
+    let mut rates: [Vec<f64>; 3] = Default::default();
     for _ in 0..rounds {
-        for (host, rates) in hosts.iter().zip(&mut rates) {
-            rates.push(highest(host, seconds));
+        for (host, rates) in field.hosts.iter().zip(&mut rates) {
+            rates.push(f64::from(highest(host, seconds)));
         }
     }
     let rates = rates.map(median);
     // One that answers nothing is not slow: it was set up wrongly, and nothing follows from it.
-    assert!(rates.iter().all(|rate| *rate > RATES.0), "one of them does not answer: {rates:?}");
-    println!("{:<44} {:>12} {:>12} {:>12}", "WHAT", "FIRSTLIGHT", "KEA", "DNSMASQ");
-    let line = |what: &str, values: [f64; 3]| {
-        let [ours, kea, dnsmasq] = values;
-        println!("{what:<44} {ours:>12.2} {kea:>12.2} {dnsmasq:>12.2}   {:.2}× Kea", ours / kea);
-    };
-    line("exchanges a second, < 1 % lost", rates.map(f64::from));
-    let mut delays = [0.0; 3];
-    let mut seconds_per = [0.0; 3];
-    for (index, host) in hosts.iter().enumerate() {
-        let before = processor(pids[index]);
-        let run = perfdhcp(host, (rates[index] / 2).max(1), 10);
-        delays[index] = run.delay_ms;
-        seconds_per[index] = (processor(pids[index]) - before) * 100_000.0 / run.exchanges.max(1.0);
+    assert!(rates.iter().all(|rate| *rate > f64::from(RATES.0)), "one of them does not answer: {rates:?}");
+    line("exchanges a second, < 1 % lost", rates);
+    let (mut delays, mut work): ([Vec<f64>; 3], [Vec<f64>; 3]) = Default::default();
+    for _ in 0..rounds {
+        for (index, host) in field.hosts.iter().enumerate() {
+            let (run, per) = measured(host, field.pids()[index], rates[index] / 2.0, 2 * seconds);
+            delays[index].push(run.delay_ms);
+            work[index].push(per);
+        }
     }
-    line("mean time of an exchange at half of it, ms", delays);
-    line("processor seconds for 100,000 exchanges", seconds_per);
-    line("memory, MiB", pids.map(memory_mib));
-    appliance.stop();
-    drop((kea, dnsmasq));
+    line("mean time of an exchange at half of it, ms", delays.map(median));
+    line("processor seconds for 100,000 exchanges", work.map(median));
+    field.appliance.stop();
+    rates
+}
+
+/// A run, and the processor seconds of the server for 100,000 exchanges.
+fn measured(host: &Host, pid: u32, rate: f64, seconds: u32) -> (Run, f64) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate between the bounds of RATES"
+    )]
+    let rate = rate.max(1.0) as u32;
+    let before = processor(pid);
+    let run = perfdhcp(host, rate, seconds);
+    (run, (processor(pid) - before) * 100_000.0 / run.exchanges.max(1.0))
+}
+
+/// Memory and work with so many leases.
+fn with_leases(rounds: u32, seconds: u32, leases: u32, rates: [f64; 3]) {
+    let racks = ["ours", "kea", "dnsmasq"].map(|name| Rack::with_address(name, ADDRESS).expect("a rack"));
+    let mut field = Field::start(&racks, leases);
+    let without = |mut values: [f64; 3]| {
+        if leases > DNSMASQ_MOST {
+            values[2] = f64::NAN;
+        }
+        values
+    };
+    line(&format!("memory with {leases} leases, MiB"), without(field.pids().map(memory_mib)));
+    let mut work: [Vec<f64>; 3] = Default::default();
+    for _ in 0..rounds {
+        let asked = if leases > DNSMASQ_MOST { 2 } else { 3 };
+        for (index, host) in field.hosts.iter().enumerate().take(asked) {
+            work[index].push(measured(host, field.pids()[index], rates[index] / 4.0, 2 * seconds).1);
+        }
+    }
+    line(&format!("processor s for 100,000 exchanges, {leases} leases"), without(work.map(median)));
+    field.appliance.stop();
+}
+
+fn main() {
+    let (rounds, seconds) = (number("ROUNDS", 3), number("SECONDS", 4));
+    let parts = std::env::var("PARTS").unwrap_or_else(|_| "rate,leases".into());
+    let named = |part: &str| parts.split(',').any(|word| word == part);
+    println!("{:<52} {:>12} {:>12} {:>12}", "WHAT", "FIRSTLIGHT", "KEA", "DNSMASQ");
+    // What they held at least wherever this was run.
+    let rates = if named("rate") { rates(rounds, seconds) } else { [4000.0, 4000.0, 200.0] };
+    if named("leases") {
+        let numbers = std::env::var("LEASES").ok();
+        let numbers = numbers
+            .map(|text| text.split(',').filter_map(|number| number.parse().ok()).collect::<Vec<u32>>());
+        for leases in numbers.unwrap_or_else(|| LEASES.to_vec()) {
+            with_leases(rounds, seconds, leases, rates);
+        }
+    }
 }

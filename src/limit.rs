@@ -132,6 +132,11 @@ impl<K: Copy + Eq + Hash> Limiter<K> {
         floods
     }
 
+    /// Sources that take memory: at most as many as the limits say.
+    pub fn remembered(&self) -> usize {
+        self.sources.len()
+    }
+
     fn source(&mut self, from: K, now: Instant) -> &mut Source {
         let room = self.sources.len() < self.limits.sources;
         if !room && !self.sources.contains_key(&from) {

@@ -16,7 +16,7 @@ use rack::{Host, Process, Rack};
 use serde_json::Value;
 
 /// Exchanges a second that are asked for: more than are answered.
-const RATE: &str = "4000";
+const RATE: &str = "20000";
 
 const NETWORK: &str = "[[network]]\ninterface = \"br0\"\nsubnet = \"10.64.0.0/12\"\nranges = [\"10.64.1.0-10.79.255.0\"]\nprobe = false\n\
                        [enrolment]\nmax_unknown = 10000000\n[dns]\nenabled = false\n";

@@ -19,23 +19,24 @@ use crate::model::{
     Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope, Subnet,
     Timestamp, World,
 };
-use crate::store::Tx;
+use crate::store::{Pending, Tx};
 
 use super::pins::OPTIONS_VARIABLE;
 use super::policy::admit;
 use super::ports::{name_by_port, takes_over};
+use super::strangers::{Lately, has_room, make_room};
 use super::{AppError, Appliance, now, random};
 
 impl Exchange for Appliance {
     fn rank(&self, mac: MacAddr) -> Rank {
         let world = self.view();
-        // Who has a lease that was taken over from another server is about to be a node.
-        if world.node_with_mac(mac).is_some() || has_had_a_lease(&world, mac) {
-            Rank::Known
-        } else if world.strangers() < self.config.enrolment.max_unknown {
-            Rank::Stranger
-        } else {
-            Rank::Excess
+        match world.node_with_mac(mac) {
+            Some(node) if node.state.is_trusted() => Rank::Trusted,
+            Some(_) => Rank::Known,
+            // Who has a lease that was taken over from another server is about to be a node.
+            None if has_had_a_lease(&world, mac) => Rank::Known,
+            None if has_room(&world, self.config.enrolment.max_unknown, now()) => Rank::Stranger,
+            None => Rank::Excess,
         }
     }
 
@@ -62,38 +63,71 @@ impl Exchange for Appliance {
             tracing::error!(%mac, %ip, %error, "an address in use could not be set aside");
             return None;
         }
-        self.exchange(request, interface).await
+        self.exchange(vec![request], interface).await.pop().flatten()
     }
 
-    async fn exchange(&self, request: Arc<Request>, interface: &Interface) -> Option<Answered> {
-        let (mac, xid, message_type) = (request.client.mac, request.message.xid(), request.message_type);
+    async fn exchange(&self, requests: Vec<Arc<Request>>, interface: &Interface) -> Vec<Option<Answered>> {
         let started = std::time::Instant::now();
-        match self.dhcp(request, interface).await {
-            Ok(Decision { reply, silent, fresh, .. }) => {
-                let ip = reply.as_ref().map(|reply| reply.message.yiaddr());
-                let answer = reply.as_ref().and_then(|reply| reply.message.opts().msg_type());
-                let elapsed_ms = started.elapsed().as_millis();
-                if let Some(why) = silent {
+        // All are in the queue before any is waited for: they become durable together.
+        let mut pending = Vec::with_capacity(requests.len());
+        for request in &requests {
+            pending.push(self.dhcp(Arc::clone(request), interface).await);
+        }
+        let mut answers = Vec::with_capacity(requests.len());
+        for (request, pending) in requests.iter().zip(pending) {
+            let decision = match pending {
+                Ok(pending) => pending.outcome().await,
+                Err(error) => Err(error),
+            };
+            answers.push(answer(request, decision, started));
+        }
+        answers
+    }
+}
+
+/// What is sent, and what stands in the log: of those who boot each exchange, of others at most what went wrong.
+fn answer(
+    request: &Request,
+    decision: Result<Decision, AppError>,
+    started: std::time::Instant,
+) -> Option<Answered> {
+    let (mac, xid, message_type) = (request.client.mac, request.message.xid(), request.message_type);
+    let boots = !matches!(request.client.kind, ClientKind::Other(_));
+    match decision {
+        Ok(Decision { reply, silent, fresh, .. }) => {
+            let elapsed_ms = started.elapsed().as_millis();
+            let answer = reply.as_ref().and_then(|reply| reply.message.opts().msg_type());
+            let ip = reply.as_ref().map(|reply| reply.message.yiaddr());
+            match (silent, boots) {
+                (Some(why), true) => {
                     tracing::info!(%mac, xid, ?message_type, why, "DHCP request not answered");
-                } else {
-                    tracing::info!(%mac, xid, ?message_type, ?answer, ?ip, elapsed_ms, "DHCP");
                 }
-                reply.map(|reply| Answered { reply, fresh })
+                (Some(why), false) => {
+                    tracing::debug!(%mac, xid, ?message_type, why, "DHCP request not answered");
+                }
+                (None, true) => tracing::info!(%mac, xid, ?message_type, ?answer, ?ip, elapsed_ms, "DHCP"),
+                (None, false) => tracing::debug!(%mac, xid, ?message_type, ?answer, ?ip, elapsed_ms, "DHCP"),
             }
-            Err(error) => {
-                tracing::error!(%mac, xid, ?message_type, %error, "DHCP request failed");
-                None
-            }
+            reply.map(|reply| Answered { reply, fresh })
+        }
+        Err(error) => {
+            tracing::error!(%mac, xid, ?message_type, %error, "DHCP request failed");
+            None
         }
     }
 }
 
 impl Appliance {
-    async fn dhcp(&self, request: Arc<Request>, interface: &Interface) -> Result<Decision, AppError> {
+    async fn dhcp(
+        &self,
+        request: Arc<Request>,
+        interface: &Interface,
+    ) -> Result<Pending<Decision, AppError>, AppError> {
         let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
         let network = choose_network(&config.networks, &interface.name, &request);
         let Some(network) = network.filter(|network| network.dhcp != DhcpMode::Off) else {
-            return Ok(Decision { silent: Some("no network is configured for it"), ..Decision::default() });
+            let silent = Some("no network is configured for it");
+            return Ok(Pending::done(Ok(Decision { silent, ..Decision::default() })));
         };
         let at = now();
         // Subnets do not overlap: each is known by its own. Those on one link may have the client, each with an address of ours.
@@ -110,15 +144,16 @@ impl Appliance {
             && Some(other) != request.client.relay.server
             && !interface.addresses.contains(&other)
         {
-            self.rogue_heard(&interface.name, other).await;
+            // Anybody can say so: it is asked for.
+            self.rogues.suspect(&interface.name);
         }
         let answers_names = link.first().is_some_and(|(_, server)| self.serves_names_at(*server));
         // Only a stranger is looked up there: the list's file is not asked for at every packet.
         let stranger = self.view().node_with_mac(request.client.mac).is_none();
         let allowlist = if stranger { self.allowlist() } else { None };
-        let fresh = NodeId(u64::from_be_bytes(random()?));
+        let lately = Arc::clone(&self.lately);
         self.store
-            .transact(move |tx| {
+            .submit(move |tx| {
                 let all = &config.networks;
                 let places: Vec<(&Network, Ipv4Addr, Options)> = link
                     .iter()
@@ -150,7 +185,7 @@ impl Appliance {
                     domain: config.domain.as_deref(),
                     names: answers_names,
                     options,
-                    serves_strangers: tx.world().strangers() < config.enrolment.max_unknown,
+                    serves_strangers: has_room(tx.world(), config.enrolment.max_unknown, at),
                 };
                 let mut decision = match network.dhcp {
                     DhcpMode::Proxy => assist(&request, &view, at),
@@ -162,9 +197,11 @@ impl Appliance {
                 if before.is_none() && decision.reply.is_none() {
                     return Ok(decision);
                 }
-                let mut node = match &before {
-                    Some(node) => node.clone(),
-                    None => discover(tx, fresh, request.client.mac, named, at),
+                let mut node = if let Some(node) = &before {
+                    node.clone()
+                } else {
+                    let fresh = NodeId(u64::from_be_bytes(random()?));
+                    discover(tx, fresh, request.client.mac, named, config.enrolment.max_unknown, at)
                 };
                 let reservation = decision.reservation.as_ref();
                 if let Some(port) = reservation.filter(|port| takes_over(tx.world(), &decision.changes, port))
@@ -180,8 +217,10 @@ impl Appliance {
                     }
                 }
                 let (kind, uuid) = (&request.client.kind, request.client.uuid.clone());
-                let told = Told { kind, uuid, event: decision.event.take() };
-                let rules = Rules { config: &config, firmware: &firmware, allowlist: allowlist.as_deref() };
+                let event = decision.event.take().filter(|event| before.is_none() || is_kept(kind, event));
+                let told = Told { kind, uuid, event };
+                let allowlist = allowlist.as_deref();
+                let rules = Rules { config: &config, firmware: &firmware, allowlist, lately: &lately };
                 keep_node(tx, before.as_ref(), node, told, &rules, at)?;
                 Ok(decision)
             })
@@ -203,14 +242,16 @@ fn options_for(world: &World, all: &Options, network: &Network, mac: MacAddr) ->
     merge([all, &network.options].into_iter().chain(&scoped))
 }
 
-/// Records a node that was never seen before. The caller puts it.
+/// Records a node that was never seen before, one of at most `most` that nobody approved. The caller puts it.
 pub(super) fn discover(
     tx: &mut Tx,
     id: NodeId,
     mac: MacAddr,
     named: Option<NodeName>,
+    most: usize,
     at: Timestamp,
 ) -> Node {
+    make_room(tx, most, at);
     let named = named.filter(|name| tx.world().node_named(name).is_none());
     let name = named.unwrap_or_else(|| free_name(tx.world(), mac, id));
     let node = Node::discovered(id, name, mac, at);
@@ -242,6 +283,12 @@ fn reserved_if_trusted(change: Change, node: &Node) -> Change {
     }
 }
 
+/// What a client that does not boot is offered is not worth a write: what it takes is.
+fn is_kept(kind: &ClientKind, event: &EventKind) -> bool {
+    let offer = matches!(event, EventKind::Dhcp { message, .. } if message == "offer");
+    !(offer && matches!(kind, ClientKind::Other(_)))
+}
+
 /// What an exchange told of a node.
 pub(super) struct Told<'a> {
     /// What the client says it is.
@@ -260,6 +307,8 @@ pub(super) struct Rules<'a> {
     pub firmware: &'a FirmwareTable,
     /// Who may join unasked.
     pub allowlist: Option<&'a Allowlist>,
+    /// What nodes did lately.
+    pub lately: &'a Lately,
 }
 
 /// Writes down what became of a node in an exchange: `before` is as it was, none for one that was seen for the first time.
@@ -271,8 +320,8 @@ pub(super) fn keep_node(
     rules: &Rules<'_>,
     at: Timestamp,
 ) -> Result<(), AppError> {
-    learn(tx, &mut node, told.kind, told.uuid, rules.firmware, at);
-    if let Some(kind) = told.event {
+    learn(tx, &mut node, told.kind, told.uuid, rules, at);
+    if let Some(kind) = told.event.filter(|kind| rules.lately.is_news(node.id, kind, at)) {
         tx.append(at, Some(&node), None, kind);
     }
     if before.is_none() {
@@ -290,14 +339,18 @@ fn learn(
     node: &mut Node,
     kind: &ClientKind,
     uuid: Option<String>,
-    table: &FirmwareTable,
+    rules: &Rules<'_>,
     at: Timestamp,
 ) {
-    let Some(entry) = kind.architecture().and_then(|code| table.of_architecture(code)) else { return };
+    let entry = kind.architecture().and_then(|code| rules.firmware.of_architecture(code));
+    let Some(entry) = entry else { return };
     let uuid = uuid.or_else(|| node.uuid.clone());
     if (node.arch, node.firmware, &node.uuid) == (Some(entry.arch), Some(entry.firmware), &uuid) {
         return;
     }
     (node.arch, node.firmware, node.uuid) = (Some(entry.arch), Some(entry.firmware), uuid.clone());
-    tx.append(at, Some(node), None, EventKind::Firmware { firmware: entry.firmware, uuid });
+    let kind = EventKind::Firmware { firmware: entry.firmware, uuid };
+    if rules.lately.is_news(node.id, &kind, at) {
+        tx.append(at, Some(node), None, kind);
+    }
 }

@@ -11,16 +11,20 @@ use crate::dhcp6::{Decision, Request, View, respond};
 use crate::model::{Change, DhcpMode, Network, Network6, NodeId};
 
 use super::dhcp::{Rules, Told, discover, keep_node};
+use super::strangers::has_room;
 use super::{AppError, Appliance, now, random};
 
 impl Exchange6 for Appliance {
     fn rank6(&self, request: &Request) -> Rank {
         let world = self.view();
-        let node = request.client.mac.is_some_and(|mac| world.node_with_mac(mac).is_some());
+        let node = request.client.mac.and_then(|mac| world.node_with_mac(mac));
+        if node.is_some_and(|node| node.state.is_trusted()) {
+            return Rank::Trusted;
+        }
         let duid = request.client.duid.as_ref();
-        if node || duid.is_some_and(|duid| world.leases6_of(duid).next().is_some()) {
+        if node.is_some() || duid.is_some_and(|duid| world.leases6_of(duid).next().is_some()) {
             Rank::Known
-        } else if world.strangers() < self.config.enrolment.max_unknown
+        } else if has_room(&world, self.config.enrolment.max_unknown, now())
             // Nothing is kept of who asks for these.
             || matches!(request.wants, Wants::Information | Wants::Confirm)
         {
@@ -59,6 +63,7 @@ impl Appliance {
             return Ok(Decision { silent: Some("the interface has no IPv6 address"), ..Decision::default() });
         };
         let (at, duid, names) = (now(), self.duid.clone(), self.serves_names_at(server));
+        let lately = Arc::clone(&self.lately);
         let stranger = request.client.mac.is_none_or(|mac| self.view().node_with_mac(mac).is_none());
         let allowlist = if stranger { self.allowlist() } else { None };
         let fresh = NodeId(u64::from_be_bytes(random()?));
@@ -67,7 +72,7 @@ impl Appliance {
                 let (nobodys, oldest) = tx.world().nobodys_leases6();
                 let oldest = oldest.filter(|lease| lease.expires <= at).map(|lease| lease.ip);
                 let most = config.enrolment.max_unknown;
-                let room = tx.world().strangers() < most && (request.client.mac.is_some() || nobodys < most);
+                let room = has_room(tx.world(), most, at) && (request.client.mac.is_some() || nobodys < most);
                 if !room && request.client.mac.is_none() {
                     // There is room at the next message.
                     if let Some(ip) = oldest {
@@ -100,10 +105,11 @@ impl Appliance {
                 let before = tx.world().node_with_mac(mac).cloned();
                 let node = match &before {
                     Some(node) => node.clone(),
-                    None => discover(tx, fresh, mac, None, at),
+                    None => discover(tx, fresh, mac, None, most, at),
                 };
                 let told = Told { kind: &request.client.kind, uuid: None, event: decision.event.take() };
-                let rules = Rules { config: &config, firmware: &firmware, allowlist: allowlist.as_deref() };
+                let allowlist = allowlist.as_deref();
+                let rules = Rules { config: &config, firmware: &firmware, allowlist, lately: &lately };
                 keep_node(tx, before.as_ref(), node, told, &rules, at)?;
                 Ok(decision)
             })

@@ -37,6 +37,7 @@ mod ramdisk;
 mod rendering_key;
 mod secrecy;
 mod sources;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -116,6 +117,8 @@ pub struct Appliance {
     gossip: gossip::Gossip,
     rogues: Rogues,
     rogue_routers: Rogues,
+    /// What nodes did lately.
+    lately: Arc<strangers::Lately>,
     allowlist: Mutex<CachedAllowlist>,
     ramdisk: ArcSwap<RamdiskState>,
     /// Opens the secrets among variables.
@@ -173,6 +176,7 @@ impl Appliance {
             gossip: gossip::Gossip::default(),
             rogues: Rogues::default(),
             rogue_routers: Rogues::default(),
+            lately: Arc::default(),
             allowlist: Mutex::default(),
             ramdisk: ArcSwap::from_pointee(ramdisk),
             secrets,

@@ -1,8 +1,10 @@
 //! Networks: how full they are, and how long that will do; and other DHCP servers on them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::dhcp::rogue::Rogue;
 use crate::model::{DhcpMode, EventKind, LeaseState, Network, Network6, Timestamp, World};
@@ -113,6 +115,11 @@ impl Appliance {
         found.map(|network| view(&self.view(), network, now())).ok_or_else(|| {
             AppError::NotFound(format!("there is no network '{name}'; `firstlight network list` shows them"))
         })
+    }
+
+    /// Told when a client on an interface names another DHCP server.
+    pub fn rogue_suspicion(&self, interface: &str) -> Arc<Notify> {
+        self.rogues.suspicion(interface)
     }
 
     /// Another DHCP server was heard.

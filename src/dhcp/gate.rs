@@ -21,10 +21,15 @@ const CLIENT: Limits = Limits {
 /// What may come out of one port of a relay: a virtual machine host has many clients.
 const PORT: Limits = Limits { source_rate: 100, source_burst: 400, ..CLIENT };
 
+/// What all strangers together may send: more than any hall that is powered on at once, and no more than leaves time for nodes.
+const TOGETHER: Limits = Limits { source_rate: 20_000, source_burst: 20_000, sources: 1, ..CLIENT };
+
 /// What is known of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank {
-    /// A node, or about to be one again.
+    /// A node that somebody approved.
+    Trusted,
+    /// A node that nobody approved.
     Known,
     /// Never seen, and there is room for it.
     Stranger,
@@ -35,8 +40,11 @@ pub enum Rank {
 /// Counts what each client sends. Time is an argument.
 #[derive(Debug)]
 pub struct Gate {
+    trusted: Limiter<MacAddr>,
     known: Limiter<MacAddr>,
     strangers: Limiter<MacAddr>,
+    /// All strangers.
+    together: Limiter<()>,
     ports: Limiter<u64>,
     hasher: RandomState,
     /// Strangers that were turned away since it was last told.
@@ -47,29 +55,34 @@ impl Gate {
     /// Nobody has sent anything yet.
     pub fn new(now: Instant) -> Self {
         Self {
+            trusted: Limiter::new(CLIENT, now),
             known: Limiter::new(CLIENT, now),
             strangers: Limiter::new(CLIENT, now),
+            together: Limiter::new(TOGETHER, now),
             ports: Limiter::new(PORT, now),
             hasher: RandomState::new(),
             excess: 0,
         }
     }
 
-    /// Whether a request is looked at.
-    pub fn admit(&mut self, request: &Request, rank: Rank, now: Instant) -> bool {
-        let client = &request.client;
+    /// Whether a client's datagram is read.
+    pub fn admit_client(&mut self, mac: MacAddr, rank: Rank, now: Instant) -> bool {
         match rank {
-            Rank::Known => self.known.admit(client.mac, now),
+            Rank::Trusted => self.trusted.admit(mac, now),
+            Rank::Known => self.known.admit(mac, now),
+            Rank::Stranger => self.strangers.admit(mac, now) && self.together.admit((), now),
             Rank::Excess => {
                 self.excess = self.excess.saturating_add(1);
                 false
             }
-            Rank::Stranger => {
-                let port = client.relay.circuit_id.as_ref();
-                let port = port.map(|port| self.hasher.hash_one((request.message.giaddr(), port)));
-                port.is_none_or(|port| self.ports.admit(port, now)) && self.strangers.admit(client.mac, now)
-            }
         }
+    }
+
+    /// Whether a request that was read is looked at: a port of a relay has its pace, too.
+    pub fn admit_port(&mut self, request: &Request, rank: Rank, now: Instant) -> bool {
+        let port = request.client.relay.circuit_id.as_ref().filter(|_| rank == Rank::Stranger);
+        let port = port.map(|port| self.hasher.hash_one((request.message.giaddr(), port)));
+        port.is_none_or(|port| self.ports.admit(port, now))
     }
 
     /// What was turned away, a sentence each. To be called about once a second.
@@ -78,11 +91,16 @@ impl Gate {
             Some(mac) => format!("{count} requests of {mac}: more than a client sends"),
             None => format!("{count} requests of more clients than there can be"),
         };
-        let mut told: Vec<String> =
-            self.known.settle(now).into_iter().chain(self.strangers.settle(now)).map(of).collect();
+        let all = [&mut self.trusted, &mut self.known, &mut self.strangers];
+        let mut told: Vec<String> = all.into_iter().flat_map(|one| one.settle(now)).map(of).collect();
         told.extend(self.ports.settle(now).iter().map(|(_, count)| {
             format!("{count} requests out of one port of a relay: more than are taken from one")
         }));
+        told.extend(
+            self.together.settle(now).iter().map(|(_, count)| {
+                format!("{count} requests of strangers: more than are looked at in a second")
+            }),
+        );
         if self.excess > 0 {
             let excess = std::mem::take(&mut self.excess);
             told.push(format!(
@@ -90,6 +108,21 @@ impl Gate {
             ));
         }
         told
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    /// Clients and ports that take memory.
+    fn remembered(&self) -> usize {
+        self.trusted.remembered()
+            + self.known.remembered()
+            + self.strangers.remembered()
+            + self.ports.remembered()
+    }
+
+    fn admit(&mut self, request: &Request, rank: Rank, now: Instant) -> bool {
+        self.admit_client(request.client.mac, rank, now) && self.admit_port(request, rank, now)
     }
 }
 
@@ -127,16 +160,20 @@ mod tests {
     fn a_flood_of_strangers_leaves_known_nodes_alone() {
         let start = Instant::now();
         let mut gate = Gate::new(start);
-        for n in 0..300_000 {
-            gate.admit(&request(many(n)), Rank::Stranger, start);
-        }
+        let admitted =
+            (0..10_000_000).filter(|n| gate.admit_client(MacAddr(many(*n)), Rank::Stranger, start)).count();
+        assert_eq!(admitted, 20_000, "of all strangers together");
+        assert!(gate.remembered() <= CLIENT.sources, "{} are remembered", gate.remembered());
+        assert!(gate.admit(&request(many(9_999_997)), Rank::Trusted, start));
         assert!(gate.admit(&request(many(9_999_999)), Rank::Known, start));
         assert!(
             !gate.admit(&request(many(9_999_998)), Rank::Stranger, start),
             "the others share what is left"
         );
         assert!(!gate.admit(&request(many(5)), Rank::Excess, start));
-        assert_eq!(gate.settle(start + Duration::from_secs(3)).len(), 2);
+        assert_eq!(gate.settle(start + Duration::from_secs(3)).len(), 3);
+        gate.settle(start + Duration::from_secs(9));
+        assert_eq!(gate.remembered(), 0, "and forgotten");
     }
 
     #[test]

@@ -81,6 +81,16 @@ pub enum InterfaceError {
     System(#[from] nix::Error),
 }
 
+/// All IPv4 addresses of this host.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn own_addresses() -> std::io::Result<Vec<Ipv4Addr>> {
+    let all = getifaddrs()?
+        .filter_map(|entry| entry.address?.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip));
+    Ok(all.collect())
+}
+
 /// Looks up the interface `name` and its address in `subnet`.
 ///
 /// # Errors

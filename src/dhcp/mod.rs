@@ -2,9 +2,10 @@
 //!
 //! Pure: [`request`] reads a message once into what matters ([`gather`]: its options; [`relay`]: what a relay adds), [`place`] finds the client's network, [`pool`] chooses an address,
 //! [`respond`] decides the answer ([`proxy`]: beside another server), [`reply`] and [`options`] write it down, [`frame`] wraps it for a client without an address. With the network:
-//! [`interface`] and [`socket`] are the system calls, [`server`] is the loop ([`gate`]: who is let in); [`probe`] asks whether an address is in use,
+//! [`interface`], [`socket`] and [`batch`] are the system calls, [`server`] is the loop ([`gate`]: who is let in); [`probe`] asks whether an address is in use,
 //! [`rogue`] looks for other servers.
 
+pub mod batch;
 pub mod frame;
 pub mod gate;
 pub mod gather;

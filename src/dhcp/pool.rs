@@ -34,7 +34,7 @@ impl<'a> Pool<'a> {
         self.own(client)
             .map(|lease| lease.ip)
             .or_else(|| requested.filter(free))
-            .or_else(|| self.network.ranges.iter().find_map(|range| self.first_free(*range, &may_have)))
+            .or_else(|| self.parts().into_iter().find_map(|part| self.first_free(part)))
             .or_else(|| self.reclaim(now))
     }
 
@@ -110,39 +110,60 @@ impl<'a> Pool<'a> {
         within(&self.network.ranges) && !within(&self.network.exclude)
     }
 
-    /// The address behind the highest one in use, else the lowest gap.
-    fn first_free(&self, range: AddressRange, may_have: &impl Fn(&Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
-        let leases = || self.world.leases_between(range.first, range.last);
-        let behind = match leases().next_back().map(|lease| lease.ip) {
-            None => Some(range.first),
-            Some(ip) => ip.to_bits().checked_add(1).map(Ipv4Addr::from_bits),
-        };
-        let above = behind.and_then(|behind| addresses(behind, range.last).find(may_have));
-        above.or_else(|| {
-            let mut candidate = range.first.to_bits();
-            for lease in leases() {
-                let gap = candidate..lease.ip.to_bits();
-                if let Some(ip) = gap.map(Ipv4Addr::from_bits).find(may_have) {
-                    return Some(ip);
+    /// The ranges without what is excluded from them.
+    fn parts(&self) -> Vec<AddressRange> {
+        let mut excluded = self.network.exclude.clone();
+        excluded.sort_by_key(|excluded| excluded.first);
+        let mut parts = Vec::new();
+        for range in &self.network.ranges {
+            // Wider than an address, for what comes behind the last one there is.
+            let (mut first, last) = (u64::from(range.first.to_bits()), u64::from(range.last.to_bits()));
+            for excluded in &excluded {
+                let (from, to) = (u64::from(excluded.first.to_bits()), u64::from(excluded.last.to_bits()));
+                if from > last {
+                    break;
                 }
-                candidate = lease.ip.to_bits().checked_add(1)?;
+                parts.extend(part(first, from.saturating_sub(1)).filter(|_| first < from));
+                first = first.max(to + 1);
+            }
+            parts.extend(part(first, last));
+        }
+        parts
+    }
+
+    /// The address behind the highest one in use, else the lowest gap. Each step passes a whole run of leases, or an address that
+    /// is somebody's by configuration.
+    fn first_free(&self, part: AddressRange) -> Option<Ipv4Addr> {
+        let leased = self.world.leased();
+        let free_from = |from: Ipv4Addr| {
+            let mut candidate = leased.gap_from(from)?;
+            while candidate <= part.last {
+                if !self.is_taken(candidate) {
+                    return Some(candidate);
+                }
+                candidate = leased.gap_from(Ipv4Addr::from_bits(candidate.to_bits().checked_add(1)?))?;
             }
             None
-        })
+        };
+        leased.highest(part).and_then(free_from).or_else(|| free_from(part.first))
     }
 
     /// The address that ran out longest ago and that nobody has a right to.
     fn reclaim(&self, now: Timestamp) -> Option<Ipv4Addr> {
-        let nobodys = |lease: &&Lease| {
-            self.in_ranges(lease.ip)
-                && !self.is_taken(lease.ip)
-                && !lease.reserved
-                && self.world.node_with_mac(lease.mac).is_none_or(|node| !node.state.is_trusted())
+        let nobodys = |lease: &Lease| {
+            // Who found an address in use has no right to it.
+            let declined = lease.state == LeaseState::Declined;
+            let trusted = || self.world.node_with_mac(lease.mac).is_some_and(|node| node.state.is_trusted());
+            !self.is_taken(lease.ip) && (declined || !trusted())
         };
-        self.world.expired(now).find(nobodys).map(|lease| lease.ip)
+        let parts = self.parts().into_iter();
+        let ran_out = parts.filter_map(|part| self.world.first_expired(part, now, nobodys));
+        ran_out.min_by_key(|lease| (lease.expires, lease.ip)).map(|lease| lease.ip)
     }
 }
 
-fn addresses(first: Ipv4Addr, last: Ipv4Addr) -> impl Iterator<Item = Ipv4Addr> {
-    (first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits)
+fn part(first: u64, last: u64) -> Option<AddressRange> {
+    let address = |at: u64| u32::try_from(at).ok().map(Ipv4Addr::from_bits);
+    let (first, last) = (address(first)?, address(last)?);
+    (first <= last).then_some(AddressRange { first, last })
 }

@@ -1,23 +1,24 @@
 //! Other DHCP servers on our networks: asked for, and listened to.
 //!
 //! Now and then a DISCOVER of our own goes out from the client's port; whoever answers it is another server, since our own does
-//! not answer its own interface. Beside that, each client that names another server in its REQUEST tells of it.
+//! not answer its own interface. A client that names another server in its REQUEST proves nothing, since anybody can send one; it only
+//! makes us ask sooner.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::frame::{CLIENT_PORT, SERVER_PORT};
-use super::interface::Interface;
+use super::interface::{self, Interface};
 use crate::model::{MacAddr, Timestamp};
 
 /// Between two questions.
@@ -26,7 +27,9 @@ const EVERY: Duration = Duration::from_secs(600);
 const FIRST: Duration = Duration::from_secs(3);
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Servers that are remembered: who lies about them fills no memory.
+/// Between two questions when clients name other servers.
+const SOONEST: Duration = Duration::from_secs(20);
+/// Servers that are remembered: who lies about them fills no memory. The one not heard for the longest makes room.
 const MOST: usize = 64;
 /// One that is still there is told again after so long, milliseconds.
 const AGAIN_MS: u64 = 3_600_000;
@@ -46,13 +49,17 @@ pub struct Rogue {
 
 /// The other servers that were heard since the start.
 #[derive(Debug, Default)]
-pub struct Rogues(Mutex<HashMap<(String, IpAddr), Rogue>>);
+pub struct Rogues {
+    heard: Mutex<HashMap<(String, IpAddr), Rogue>>,
+    /// By interface.
+    suspected: Mutex<HashMap<String, Arc<Notify>>>,
+}
 
 impl Rogues {
     /// Takes note of a server; whether that is news.
     pub fn hear(&self, interface: &str, server: impl Into<IpAddr>, at: Timestamp) -> bool {
         let server = server.into();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (interface.to_owned(), server);
         if let Some(known) = all.get_mut(&key) {
             known.at = at;
@@ -63,24 +70,40 @@ impl Rogues {
             return news;
         }
         if all.len() >= MOST {
-            return false;
+            let oldest = all.iter().min_by_key(|(_, rogue)| rogue.at).map(|(key, _)| key.clone());
+            oldest.map(|key| all.remove(&key));
         }
         all.insert(key, Rogue { server, interface: interface.to_owned(), at, told: at });
         true
     }
 
+    /// A client named another server: whoever watches the interface asks sooner.
+    pub fn suspect(&self, interface: &str) {
+        self.suspicion(interface).notify_one();
+    }
+
+    /// Told of each such client, of those on one of our interfaces.
+    pub fn suspicion(&self, interface: &str) -> Arc<Notify> {
+        let mut suspected = self.suspected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = suspected.get(interface) {
+            return Arc::clone(known);
+        }
+        Arc::clone(suspected.entry(interface.to_owned()).or_default())
+    }
+
     /// Those that were heard after `since`.
     pub fn since(&self, since: Timestamp) -> Vec<Rogue> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found: Vec<Rogue> = all.values().filter(|rogue| rogue.at > since).cloned().collect();
         found.sort_by_key(|rogue| rogue.server);
         found
     }
 }
 
-/// Asks on one interface until told to stop; `heard` is told of each answer.
+/// Asks on one interface until told to stop, sooner when there is a suspicion; `heard` is told of each answer.
 pub async fn watch_for(
     interface: Interface,
+    suspicion: Arc<Notify>,
     mut heard: impl FnMut(Ipv4Addr),
     mut shutdown: watch::Receiver<bool>,
 ) {
@@ -88,15 +111,21 @@ pub async fn watch_for(
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            // The first question comes soon anyway.
+            () = suspicion.notified(), if pause == EVERY => {}
             () = async { drop(shutdown.wait_for(|stop| *stop).await) } => return,
         }
         pause = EVERY;
         match ask(&interface).await {
             Ok(servers) => servers.into_iter().for_each(&mut heard),
-            // A DHCP client of this host may have the port: then only REQUESTs tell of others.
+            // A DHCP client of this host may have the port.
             Err(error) => {
                 tracing::debug!(interface = %interface.name, %error, "cannot look for other DHCP servers");
             }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SOONEST) => {}
+            () = async { drop(shutdown.wait_for(|stop| *stop).await) } => return,
         }
     }
 }
@@ -113,13 +142,15 @@ async fn ask(interface: &Interface) -> io::Result<Vec<Ipv4Addr>> {
     let xid = u32::from_be_bytes(xid);
     let bytes = question(interface.mac, xid).ok_or_else(|| io::Error::other("it does not encode"))?;
     socket.send_to(&bytes, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT)).await?;
+    // This host may hear itself by another interface.
+    let own = interface::own_addresses()?;
     let mut servers = Vec::new();
     let mut buffer = [0; 1500];
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while let Ok(received) = tokio::time::timeout_at(deadline, socket.recv_from(&mut buffer)).await {
         let (length, _) = received?;
         if let Some(server) = buffer.get(..length).and_then(|bytes| answer(bytes, xid))
-            && !interface.addresses.contains(&server)
+            && !own.contains(&server)
             && servers.len() < MOST
         {
             servers.push(server);
@@ -154,11 +185,6 @@ fn answer(bytes: &[u8], xid: u32) -> Option<Ipv4Addr> {
             [_, length, rest @ ..] => rest.get(usize::from(*length)..)?,
         };
     }
-}
-
-/// Whether our own DISCOVER came back to us.
-pub fn is_own(message: &Message, interface: &Interface) -> bool {
-    message.chaddr() == interface.mac.0
 }
 
 #[cfg(test)]
@@ -204,6 +230,8 @@ mod tests {
         for n in 0..1000_u32 {
             rogues.hear("br0", Ipv4Addr::from_bits(n), Timestamp(5_000_000));
         }
-        assert_eq!(rogues.since(Timestamp(4_000_000)).len(), MOST - 1);
+        assert_eq!(rogues.since(Timestamp(4_000_000)).len(), MOST);
+        assert!(rogues.hear("br0", one, Timestamp(5_000_001)), "liars do not make us deaf");
+        assert_eq!(rogues.since(Timestamp(5_000_000)).len(), 1);
     }
 }

@@ -1,22 +1,24 @@
-//! The loop: receive, decide, send.
+//! The loop: receive all that waits, decide, make it durable together, send.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::batch::Datagrams;
 use super::gate::{Gate, Rank};
 use super::interface::Interface;
 use super::probe::Prober;
 use super::reply::Reply;
-use super::request::{LONGEST, Request};
+use super::request::Request;
 use super::socket::DhcpSocket;
 use crate::model::MacAddr;
 
 /// Requests that may wait for their commit at once, on one interface. What comes beyond is dropped: clients ask
 /// again (RFC 2131 section 4.1), and a flood must not fill the memory.
-const IN_FLIGHT: usize = 1024;
+const IN_FLIGHT: usize = 4096;
 
 /// So many addresses in use one after the other are set aside for one client; it asks again.
 const CONFLICTS: usize = 4;
@@ -30,20 +32,26 @@ pub struct Answered {
     pub fresh: bool,
 }
 
-/// Of [`IN_FLIGHT`], so many are kept for known nodes.
-const FOR_KNOWN: usize = IN_FLIGHT / 4;
+/// Of [`IN_FLIGHT`], so many are kept for those of a higher rank.
+fn reserve(rank: Rank) -> usize {
+    match rank {
+        Rank::Trusted => 0,
+        Rank::Known => IN_FLIGHT / 4,
+        Rank::Stranger | Rank::Excess => IN_FLIGHT / 2,
+    }
+}
 
 /// Who decides: one transaction from the request to a durable answer.
 pub trait Exchange: Send + Sync + 'static {
     /// What is known of a client, now.
     fn rank(&self, mac: MacAddr) -> Rank;
 
-    /// The reply to a request that came in by `interface`, once it may be sent.
+    /// The reply to each of the requests that came in by `interface`, in their order, once they may be sent.
     fn exchange(
         &self,
-        request: Arc<Request>,
+        requests: Vec<Arc<Request>>,
         interface: &Interface,
-    ) -> impl Future<Output = Option<Answered>> + Send;
+    ) -> impl Future<Output = Vec<Option<Answered>>> + Send;
 
     /// The address that was about to be offered is in use by somebody: it is set aside, and another is chosen.
     fn conflict(
@@ -62,92 +70,167 @@ pub async fn serve<E: Exchange>(
     exchange: Arc<E>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let socket = Arc::new(socket);
+    let service = Arc::new(Service { socket, prober, exchange });
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
-    let mut dropped: u64 = 0;
-    let mut gate = Gate::new(Instant::now());
+    let mut door =
+        Door { gate: Gate::new(Instant::now()), dropped: 0, name: service.interface().name.clone() };
     let mut settle = tokio::time::interval(Duration::from_secs(1));
-    // One byte more than is taken, so that a longer datagram is seen to be longer.
-    let mut buffer = [0; LONGEST + 1];
-    let name = socket.interface().name.clone();
+    let mut datagrams = Datagrams::default();
     loop {
         let received = tokio::select! {
-            received = socket.receive(&mut buffer) => received,
+            received = service.socket.receive(&mut datagrams) => received,
             _ = settle.tick() => {
-                for what in gate.settle(Instant::now()) {
-                    tracing::warn!(interface = %name, what, "DHCP requests dropped");
+                for what in door.gate.settle(Instant::now()) {
+                    tracing::warn!(interface = %door.name, what, "DHCP requests dropped");
                 }
                 continue;
             }
             () = async { drop(shutdown.wait_for(|stop| *stop).await) } => break,
         };
-        let (length, source) = match received {
-            Ok(received) => received,
-            Err(error) => {
-                tracing::warn!(interface = %name, %error, "DHCP request not received");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let request = match Request::parse(buffer.get(..length).unwrap_or_default()) {
-            Ok(request) => Arc::new(request),
-            Err(error) => {
-                tracing::debug!(interface = %name, length, %error, "DHCP datagram dropped");
-                continue;
-            }
-        };
-        // Our own question whether there are other servers is not answered.
-        let rank = exchange.rank(request.client.mac);
-        if request.client.mac == socket.interface().mac || !gate.admit(&request, rank, Instant::now()) {
+        if let Err(error) = received {
+            tracing::warn!(interface = %door.name, %error, "DHCP request not received");
+            tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }
-        let room = rank == Rank::Known || in_flight.available_permits() > FOR_KNOWN;
-        let permit = Arc::clone(&in_flight).try_acquire_owned().ok().filter(|_| room);
-        let Some(permit) = permit else {
-            dropped += 1;
-            if dropped.is_power_of_two() {
-                tracing::warn!(interface = %name, dropped, "DHCP requests dropped: too many at once");
-            }
+        let requests = door.let_in(&datagrams, &service, in_flight.available_permits());
+        let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        if count == 0 {
             continue;
-        };
-        let (socket, exchange, prober) = (Arc::clone(&socket), Arc::clone(&exchange), prober.clone());
+        }
+        // Nobody else takes any, so they are there.
+        let Ok(permits) = Arc::clone(&in_flight).try_acquire_many_owned(count) else { continue };
         // A task of its own: should a defect make one datagram panic, the loop goes on.
-        tokio::spawn(async move {
-            answer(&socket, prober.as_deref(), exchange.as_ref(), request, source).await;
-            drop(permit);
-        });
+        tokio::spawn(Arc::clone(&service).answer(requests, permits));
     }
     // All permits back: everything is answered.
     let _ = in_flight.acquire_many(u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX)).await;
 }
 
-async fn answer<E: Exchange>(
-    socket: &DhcpSocket,
-    prober: Option<&Prober>,
-    exchange: &E,
-    request: Arc<Request>,
-    source: SocketAddr,
-) {
-    let interface = socket.interface();
-    let (mac, xid) = (request.client.mac, request.message.xid());
-    let Some(mut answered) = exchange.exchange(Arc::clone(&request), interface).await else { return };
-    if let Some(prober) = prober {
+/// A request, and where it came from.
+type Asked = (Arc<Request>, SocketAddr);
+
+/// Who is looked at.
+struct Door {
+    gate: Gate,
+    dropped: u64,
+    name: String,
+}
+
+impl Door {
+    /// Those of the datagrams that are answered, when so many more may be under way.
+    fn let_in<E: Exchange>(
+        &mut self,
+        datagrams: &Datagrams,
+        service: &Service<E>,
+        room: usize,
+    ) -> Vec<Asked> {
+        let now = Instant::now();
+        let mut requests = Vec::new();
+        for (bytes, source) in datagrams.iter() {
+            // Our own question whether there are other servers is not answered.
+            let Some(mac) = hardware_address(bytes).filter(|mac| *mac != service.interface().mac) else {
+                continue;
+            };
+            // Before it is read: a flood is mostly what is not.
+            let rank = service.exchange.rank(mac);
+            if !self.gate.admit_client(mac, rank, now) {
+                continue;
+            }
+            // dhcproto has panicked before at what nobody had thought of.
+            let request = match catch_unwind(|| Request::parse(bytes)) {
+                Ok(Ok(request)) => request,
+                Ok(Err(error)) => {
+                    tracing::debug!(interface = %self.name, length = bytes.len(), %error, "DHCP datagram dropped");
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if !self.gate.admit_port(&request, rank, now) {
+                continue;
+            }
+            if room.saturating_sub(requests.len()) <= reserve(rank) {
+                self.dropped += 1;
+                if self.dropped.is_power_of_two() {
+                    tracing::warn!(interface = %self.name, dropped = self.dropped, "DHCP requests dropped: too many at once");
+                }
+                continue;
+            }
+            requests.push((Arc::new(request), source));
+        }
+        requests
+    }
+}
+
+/// The client's hardware address (`chaddr`), before anything else is read.
+fn hardware_address(bytes: &[u8]) -> Option<MacAddr> {
+    bytes.get(28..34).and_then(|chaddr| chaddr.try_into().ok()).map(MacAddr)
+}
+
+struct Service<E> {
+    socket: DhcpSocket,
+    prober: Option<Arc<Prober>>,
+    exchange: Arc<E>,
+}
+
+impl<E: Exchange> Service<E> {
+    fn interface(&self) -> &Interface {
+        self.socket.interface()
+    }
+
+    /// Answers what came in together, once all of it is durable.
+    async fn answer(self: Arc<Self>, asked: Vec<Asked>, mut permits: OwnedSemaphorePermit) {
+        let requests = asked.iter().map(|(request, _)| Arc::clone(request)).collect();
+        let answers = self.exchange.exchange(requests, self.interface()).await;
+        let mut replies = Vec::with_capacity(answers.len());
+        for ((request, source), answered) in asked.into_iter().zip(answers) {
+            let Some(answered) = answered else { continue };
+            match &self.prober {
+                Some(prober) if asks_first(&answered) => {
+                    // Whoever has to wait for an answer holds up nobody else.
+                    let (service, prober, permit) = (Arc::clone(&self), Arc::clone(prober), permits.split(1));
+                    tokio::spawn(async move {
+                        if let Some(reply) = service.ask_first(&prober, &request, answered).await {
+                            service.send(&[(reply, source)]).await;
+                        }
+                        drop(permit);
+                    });
+                }
+                _ => replies.push((answered.reply, source)),
+            }
+        }
+        self.send(&replies).await;
+        drop(permits);
+    }
+
+    /// The reply, once an address is found that nobody uses.
+    async fn ask_first(
+        &self,
+        prober: &Prober,
+        request: &Arc<Request>,
+        mut answered: Answered,
+    ) -> Option<Reply> {
+        let relayed = !request.message.giaddr().is_unspecified();
         for _ in 0..CONFLICTS {
-            let ip = answered.reply.message.yiaddr();
-            if !answered.fresh || ip.is_unspecified() {
+            if !asks_first(&answered) {
                 break;
             }
-            let relayed = !request.message.giaddr().is_unspecified();
-            let Some(holder) = prober.holder(ip, relayed).await.filter(|holder| *holder != Some(mac)) else {
-                break;
-            };
-            let again = exchange.conflict(Arc::clone(&request), ip, holder, interface).await;
-            let Some(again) = again else { return };
-            answered = again;
+            let ip = answered.reply.message.yiaddr();
+            let holder = prober.holder(ip, relayed).await;
+            let Some(holder) = holder.filter(|holder| *holder != Some(request.client.mac)) else { break };
+            answered = self.exchange.conflict(Arc::clone(request), ip, holder, self.interface()).await?;
+        }
+        Some(answered.reply)
+    }
+
+    async fn send(&self, replies: &[(Reply, SocketAddr)]) {
+        for (number, error) in self.socket.send(replies).await {
+            let Some((reply, _)) = replies.get(number) else { continue };
+            let (xid, destination) = (reply.message.xid(), reply.destination);
+            tracing::warn!(interface = %self.interface().name, xid, ?destination, %error, "DHCP reply not sent");
         }
     }
-    let reply = &answered.reply;
-    if let Err(error) = socket.send(reply, source).await {
-        tracing::warn!(%mac, xid, destination = ?reply.destination, %error, "DHCP reply not sent");
-    }
+}
+
+fn asks_first(answered: &Answered) -> bool {
+    answered.fresh && !answered.reply.message.yiaddr().is_unspecified()
 }

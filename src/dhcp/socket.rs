@@ -2,13 +2,18 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::libc;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::batch::{self, Datagrams, Outgoing};
 use super::frame::{self, Addresses, CLIENT_PORT, SERVER_PORT};
 use super::interface::Interface;
 use super::reply::{Destination, Reply};
@@ -87,36 +92,74 @@ impl DhcpSocket {
         &self.interface
     }
 
-    /// The next datagram: its length, and where it came from.
+    /// Whether it is the one at port 67.
+    pub fn is_main(&self) -> bool {
+        self.port == SERVER_PORT
+    }
+
+    /// The next datagrams, as many as wait.
     ///
     /// # Errors
     /// When the system fails; the next call may succeed.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.udp.recv_from(buffer).await
+    pub async fn receive(&self, datagrams: &mut Datagrams) -> io::Result<()> {
+        self.udp.async_io(Interest::READABLE, || datagrams.fill(self.udp.as_fd())).await
     }
 
-    /// Sends a reply where it goes, to a request from `source`.
-    ///
-    /// # Errors
-    /// When it does not encode, or the system refuses it; the client asks again.
-    pub async fn send(&self, reply: &Reply, source: SocketAddr) -> io::Result<()> {
+    /// Sends replies where they go, each to a request from the address beside it. What became of those that could not be sent:
+    /// the number of each, and why; their clients ask again.
+    pub async fn send(&self, replies: &[(Reply, SocketAddr)]) -> Vec<(usize, io::Error)> {
         let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the reply does not fit a datagram");
-        let bytes = reply.encode().ok_or_else(too_long)?;
-        if self.port == PROXY_PORT {
-            return self.udp.send_to(&bytes, source).await.map(drop);
+        let (mut failed, mut datagrams, mut frames) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, (reply, source)) in replies.iter().enumerate() {
+            // Should one not even encode, the others go all the same.
+            let outgoing = catch_unwind(AssertUnwindSafe(|| self.outgoing(reply, *source)));
+            match outgoing.ok().flatten() {
+                Some((outgoing, true)) => frames.push((number, outgoing)),
+                Some((outgoing, false)) => datagrams.push((number, outgoing)),
+                None => failed.push((number, too_long())),
+            }
         }
+        let (numbers, datagrams): (Vec<usize>, Vec<Outgoing>) = datagrams.into_iter().unzip();
+        let mut at = 0;
+        while let Some(rest) = datagrams.get(at..).filter(|rest| !rest.is_empty()) {
+            let sent = self.udp.async_io(Interest::WRITABLE, || batch::send(self.udp.as_fd(), rest)).await;
+            at += count(sent, numbers.get(at), &mut failed);
+        }
+        let (numbers, frames): (Vec<usize>, Vec<Outgoing>) = frames.into_iter().unzip();
+        let mut at = 0;
+        while let Some(rest) = frames.get(at..).filter(|rest| !rest.is_empty()) {
+            at += count(batch::send(self.packet.as_fd(), rest), numbers.get(at), &mut failed);
+        }
+        failed
+    }
+
+    /// A reply as it is sent, and whether it is a frame.
+    fn outgoing(&self, reply: &Reply, source: SocketAddr) -> Option<(Outgoing, bool)> {
+        let bytes = reply.encode()?;
         let target = match reply.destination {
-            Destination::Relay(ip) => SocketAddrV4::new(ip, SERVER_PORT),
-            Destination::Unicast(ip) => SocketAddrV4::new(ip, CLIENT_PORT),
-            Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT),
+            _ if self.port == PROXY_PORT => source,
+            Destination::Relay(ip) => SocketAddr::from((ip, SERVER_PORT)),
+            Destination::Unicast(ip) => SocketAddr::from((ip, CLIENT_PORT)),
+            Destination::Broadcast => SocketAddr::from((Ipv4Addr::BROADCAST, CLIENT_PORT)),
             Destination::Frame { mac, ip } => {
                 let Interface { mac: source_mac, address: source_ip, .. } = self.interface;
                 let addresses = Addresses { source_mac, source_ip, target_mac: mac, target_ip: ip };
-                let frame = frame::build(&addresses, &bytes).ok_or_else(too_long)?;
-                return self.packet.send_to(&frame, &self.link).map(drop);
+                let bytes = frame::build(&addresses, &bytes)?;
+                return Some((Outgoing { bytes, to: self.link.clone() }, true));
             }
         };
-        self.udp.send_to(&bytes, SocketAddr::V4(target)).await.map(drop)
+        Some((Outgoing { bytes, to: SockAddr::from(target) }, false))
+    }
+}
+
+/// How many are done with: those that were sent, or the one that the system refused.
+fn count(sent: io::Result<usize>, number: Option<&usize>, failed: &mut Vec<(usize, io::Error)>) -> usize {
+    match sent {
+        Ok(sent) => sent.max(1),
+        Err(error) => {
+            failed.extend(number.map(|number| (*number, error)));
+            1
+        }
     }
 }
 
@@ -125,7 +168,10 @@ fn udp(interface: &str, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    // Beyond the system's limit where that is allowed.
+    if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
     socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
     UdpSocket::from_std(std::net::UdpSocket::from(OwnedFd::from(socket)))
 }

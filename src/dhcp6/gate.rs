@@ -28,6 +28,7 @@ type Sender = (Option<Ipv6Addr>, Ipv6Addr);
 /// Counts what each client sends. Time is an argument.
 #[derive(Debug)]
 pub struct Gate {
+    trusted: Limiter<Sender>,
     known: Limiter<Sender>,
     strangers: Limiter<Sender>,
     ports: Limiter<u64>,
@@ -40,6 +41,7 @@ impl Gate {
     /// Nobody has sent anything yet.
     pub fn new(now: Instant) -> Self {
         Self {
+            trusted: Limiter::new(CLIENT, now),
             known: Limiter::new(CLIENT, now),
             strangers: Limiter::new(CLIENT, now),
             ports: Limiter::new(PORT, now),
@@ -53,6 +55,7 @@ impl Gate {
         let hop = request.hops.last();
         let sender = hop.map_or((None, source), |hop| (Some(hop.link), hop.peer));
         match rank {
+            Rank::Trusted => self.trusted.admit(sender, now),
             Rank::Known => self.known.admit(sender, now),
             Rank::Excess => {
                 self.excess = self.excess.saturating_add(1);
@@ -72,8 +75,11 @@ impl Gate {
             Some((_, ip)) => format!("{count} messages of {ip}: more than a client sends"),
             None => format!("{count} messages of more clients than there can be"),
         };
-        let mut told: Vec<String> =
-            self.known.settle(now).into_iter().chain(self.strangers.settle(now)).map(of).collect();
+        let mut told: Vec<String> = [&mut self.trusted, &mut self.known, &mut self.strangers]
+            .into_iter()
+            .flat_map(|limiter| limiter.settle(now))
+            .map(of)
+            .collect();
         told.extend(self.ports.settle(now).iter().map(|(_, count)| {
             format!("{count} messages out of one port of a relay: more than are taken from one")
         }));

@@ -165,7 +165,7 @@ pub async fn serve<E: Exchange6>(socket: Dhcp6Socket, exchange: Arc<E>, mut shut
         if !gate.admit(&request, *source.ip(), rank, Instant::now()) {
             continue;
         }
-        if rank != Rank::Known && in_flight.available_permits() <= FOR_KNOWN {
+        if rank != Rank::Trusted && in_flight.available_permits() <= FOR_KNOWN {
             continue;
         }
         let Ok(permit) = Arc::clone(&in_flight).try_acquire_owned() else { continue };

@@ -42,6 +42,11 @@ pub enum EventKind {
         /// The address.
         mac: MacAddr,
     },
+    /// A node that nobody approved and that was silent for the longest made room for another.
+    Forgotten {
+        /// Its address.
+        mac: MacAddr,
+    },
     /// A DHCP exchange that ended with an answer.
     Dhcp {
         /// The answer's message type: `offer`, `ack` or `nak`; `v6 reply`.
@@ -362,6 +367,9 @@ impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Discovered { mac } => write!(f, "discovered {mac}"),
+            Self::Forgotten { mac } => {
+                write!(f, "forgotten: {mac} was silent for the longest, and room was needed")
+            }
             Self::Dhcp { message, ip, client, boot_file, reason } => {
                 write!(f, "dhcp {message}")?;
                 if !ip.is_unspecified() {

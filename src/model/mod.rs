@@ -4,6 +4,7 @@
 //! machine), [`network`], [`os_release`], [`node`], [`group`], [`image`], [`bundle`], [`lease`], [`job`], [`invitation`], [`event`], and last [`world`], the whole state of
 //! an appliance as one value that can be cloned for nothing and changed by [`world::Change`]s.
 
+pub mod addresses;
 pub mod bundle;
 pub mod disk_rule;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod os_release;
 pub mod placeholder;
 pub mod reservation;
 pub mod selector;
+pub mod strangers;
 pub mod time;
 pub mod world;
 

@@ -115,6 +115,21 @@ impl Node {
             observed: Observed::default(),
         }
     }
+
+    /// Whether it is a node that was seen and no more: nobody ever approved it, or set anything for it.
+    pub fn is_untouched(&self) -> bool {
+        self.state == State::Discovered
+            && self.group.is_none()
+            && self.pin.is_none()
+            && self.bundles.is_empty()
+            && self.role.is_none()
+            && self.identity.is_empty()
+            && self.certificates.is_empty()
+            && self.installed.is_none()
+            && self.install.is_default()
+            && self.order.is_none()
+            && self.next_boot.is_none()
+    }
 }
 
 /// One boot of a node with an image that the appliance handed it.

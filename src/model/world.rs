@@ -6,11 +6,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::{OrdMap, OrdSet};
 
 use crate::cluster::{Cluster, Member};
 
+use super::addresses::{Expiring, Runs};
 use super::bundle::{Bundle, Scope, Variables};
 use super::event::Event;
 use super::group::Group;
@@ -22,8 +24,15 @@ use super::job::Job;
 use super::lease::Lease;
 use super::lease6::{Duid, Lease6};
 use super::lifecycle::State;
+use super::network::AddressRange;
 use super::node::Node;
+use super::strangers::Strangers;
 use super::time::Timestamp;
+
+/// How long a node counts as there after it was first seen, whatever becomes of its lease.
+const NEW: Duration = Duration::from_secs(600);
+/// Silent nodes that are looked at for one that may be forgotten.
+const GLANCE: usize = 64;
 
 /// One record written or removed.
 #[expect(clippy::large_enum_variant, reason = "lives only for a transaction; a box would cost more")]
@@ -103,7 +112,7 @@ pub struct World {
     by_name: OrdMap<NodeName, NodeId>,
     by_certificate: OrdMap<Sha256Digest, NodeId>,
     /// Nodes that nobody approved.
-    strangers: OrdSet<NodeId>,
+    strangers: Strangers,
     groups: OrdMap<GroupName, Arc<Group>>,
     images: OrdMap<ImageRef, Arc<Image>>,
     bundles: OrdMap<BundleRef, Arc<Bundle>>,
@@ -115,8 +124,10 @@ pub struct World {
     memberships: OrdMap<NodeId, (String, usize)>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
     leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
+    /// Which addresses have a lease.
+    leased: Runs,
     /// Leases that nobody has a lasting right to, by when they run out.
-    expiring: OrdSet<(Timestamp, Ipv4Addr)>,
+    expiring: Expiring,
     leases6: OrdMap<Ipv6Addr, Arc<Lease6>>,
     leases6_by_client: OrdSet<(Duid, Ipv6Addr)>,
     leases6_by_mac: OrdSet<(MacAddr, Ipv6Addr)>,
@@ -172,7 +183,14 @@ impl World {
 
     /// How many nodes nobody has approved.
     pub fn strangers(&self) -> usize {
-        self.strangers.len()
+        self.strangers.count()
+    }
+
+    /// Nodes that nobody approved or changed and whose leases have run out, the longest silent first. Those that an operator did
+    /// something with are passed over, but no more of them than fit a glance.
+    pub fn silent_strangers(&self, now: Timestamp) -> impl Iterator<Item = &Node> {
+        let silent = self.strangers.silent(now).take(GLANCE).filter_map(|id| self.node(id));
+        silent.filter(|node| node.is_untouched() && self.variables(&Scope::Node(node.id)).is_none())
     }
 
     /// The group of this name.
@@ -307,9 +325,20 @@ impl World {
             .filter_map(|(_, ip)| self.lease(*ip))
     }
 
-    /// Unreserved leases that had run out by `now`, the longest ago first.
-    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = &Lease> {
-        self.expiring.range(..=(now, Ipv4Addr::BROADCAST)).filter_map(|(_, ip)| self.lease(*ip))
+    /// The addresses that have a lease.
+    pub fn leased(&self) -> &Runs {
+        &self.leased
+    }
+
+    /// The unreserved lease within `range` that had run out by `now`, the longest ago, of those that are `fit`.
+    pub fn first_expired(
+        &self,
+        range: AddressRange,
+        now: Timestamp,
+        fit: impl Fn(&Lease) -> bool,
+    ) -> Option<&Lease> {
+        let (_, ip) = self.expiring.first(range, now, |ip| self.lease(ip).is_some_and(&fit))?;
+        self.lease(ip)
     }
 
     /// Who holds this IPv6 address.
@@ -382,10 +411,8 @@ impl World {
                 for certificate in &node.certificates {
                     self.by_certificate.insert(certificate.fingerprint, node.id);
                 }
-                if node.state == State::Discovered {
-                    self.strangers.insert(node.id);
-                }
                 self.nodes.insert(node.id, Arc::new(node.clone()));
+                self.index_stranger(node.id);
             }
             Change::DeleteNode(id) => {
                 self.unindex_node(*id);
@@ -438,16 +465,21 @@ impl World {
                 }
             }
             Change::PutLease(lease) => {
-                self.unindex_lease(lease.ip);
+                let before = self.unindex_lease(lease.ip);
                 self.leases_by_mac.insert((lease.mac, lease.ip));
                 if !lease.reserved {
-                    self.expiring.insert((lease.expires, lease.ip));
+                    self.expiring.insert(lease.expires, lease.ip);
                 }
+                self.leased.insert(lease.ip);
                 self.leases.insert(lease.ip, Arc::new(lease.clone()));
+                self.lease_changed(lease.mac);
+                before.filter(|before| *before != lease.mac).inspect(|before| self.lease_changed(*before));
             }
             Change::DeleteLease(ip) => {
-                self.unindex_lease(*ip);
+                let before = self.unindex_lease(*ip);
+                self.leased.remove(*ip);
                 self.leases.remove(ip);
+                before.inspect(|before| self.lease_changed(*before));
             }
             Change::PutLease6(lease) => self.put_lease6(lease),
             Change::DeleteLease6(ip) => {
@@ -486,7 +518,7 @@ impl World {
             for certificate in &old.certificates {
                 self.by_certificate.remove(&certificate.fingerprint);
             }
-            self.strangers.remove(&id);
+            self.strangers.remove(id);
         }
     }
 
@@ -498,6 +530,7 @@ impl World {
             None => drop(self.nobodys6.insert((lease.expires, lease.ip))),
         }
         self.leases6.insert(lease.ip, Arc::new(lease.clone()));
+        lease.mac.inspect(|mac| self.lease_changed(*mac));
     }
 
     fn unindex_lease6(&mut self, ip: Ipv6Addr) {
@@ -510,10 +543,28 @@ impl World {
         }
     }
 
-    fn unindex_lease(&mut self, ip: Ipv4Addr) {
-        if let Some(old) = self.leases.get(&ip).cloned() {
-            self.leases_by_mac.remove(&(old.mac, ip));
-            self.expiring.remove(&(old.expires, ip));
+    /// Whose the lease was.
+    fn unindex_lease(&mut self, ip: Ipv4Addr) -> Option<MacAddr> {
+        let old = self.leases.get(&ip).cloned()?;
+        self.leases_by_mac.remove(&(old.mac, ip));
+        self.expiring.remove(old.expires, ip);
+        Some(old.mac)
+    }
+
+    fn lease_changed(&mut self, mac: MacAddr) {
+        if let Some(id) = self.by_mac.get(&mac).copied()
+            && self.strangers.contains(id)
+        {
+            self.index_stranger(id);
         }
+    }
+
+    /// A node that nobody approved counts as there until its last lease runs out, and a while after it was first seen.
+    fn index_stranger(&mut self, id: NodeId) {
+        let Some(node) = self.node(id).filter(|node| node.state == State::Discovered) else { return };
+        let v4 = node.macs.iter().flat_map(|mac| self.leases_of(*mac)).map(|lease| lease.expires);
+        let v6 = node.macs.iter().flat_map(|mac| self.leases6_at(*mac)).map(|lease| lease.expires);
+        let until = v4.chain(v6).fold(node.first_seen.plus(NEW), Ord::max);
+        self.strangers.put(id, until);
     }
 }

@@ -298,15 +298,17 @@ fn start(
             services.spawn(Arc::clone(prober).run(stopped.clone()));
             services.spawn(Arc::clone(prober).run_echo(stopped.clone()));
         }
-        if appliance.config.networks.iter().any(|network| {
+        let gives = appliance.config.networks.iter().any(|network| {
             network.interface.as_ref() == Some(&interface.name) && network.dhcp == DhcpMode::Full
-        }) {
+        });
+        if gives && socket.is_main() {
             let (appliance, name) = (Arc::clone(appliance), interface.name.clone());
+            let suspicion = appliance.rogue_suspicion(&name);
             let heard = move |server| {
                 let (appliance, name) = (Arc::clone(&appliance), name.clone());
                 tokio::spawn(async move { appliance.rogue_heard(&name, server).await });
             };
-            services.spawn(dhcp::rogue::watch_for(interface, heard, stopped.clone()));
+            services.spawn(dhcp::rogue::watch_for(interface, suspicion, heard, stopped.clone()));
         }
         services.spawn(dhcp::server::serve(socket, prober, Arc::clone(appliance), stopped.clone()));
     }

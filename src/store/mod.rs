@@ -99,6 +99,28 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A transaction that was submitted.
+#[must_use = "whether it was made durable is told here"]
+pub struct Pending<T, E>(oneshot::Receiver<Result<T, E>>);
+
+impl<T, E: From<StoreError>> Pending<T, E> {
+    /// What became of it; its changes are durable when this is `Ok`.
+    ///
+    /// # Errors
+    /// What the transaction returned, or a [`StoreError`] when nothing can be promised.
+    pub async fn outcome(self) -> Result<T, E> {
+        self.0.await.map_err(|_| E::from(StoreError::Closed))?
+    }
+
+    /// One that changed nothing and had nothing to wait for.
+    pub fn done(result: Result<T, E>) -> Self {
+        let (answer, answered) = oneshot::channel();
+        // The other end is below.
+        let _ = answer.send(result);
+        Self(answered)
+    }
+}
+
 impl Store {
     /// Opens the state below `state_dir`, making it when there is none, and starts the writer.
     ///
@@ -143,6 +165,22 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.submit(change).await?.outcome().await
+    }
+
+    /// Puts `change` in the queue and leaves the rest to who waits for its outcome, so that several can be made durable together.
+    /// They run in the order in which they were submitted.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn submit<T, E>(
+        &self,
+        change: impl FnOnce(&mut Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<Pending<T, E>, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let job: writer::Job = Box::new(move |tx| {
             let result = change(tx);
@@ -154,7 +192,7 @@ impl Store {
             writer::Outcome { keep, answer }
         });
         self.queue.send(job).await.map_err(|_| E::from(StoreError::Closed))?;
-        answered.await.map_err(|_| E::from(StoreError::Closed))?
+        Ok(Pending(answered))
     }
 
     /// Past events, oldest first.

@@ -7,6 +7,7 @@ mod known;
 mod model;
 mod networks;
 mod options;
+mod pool;
 mod properties;
 mod reserved;
 mod rules;

@@ -1,0 +1,48 @@
+//! Nodes that nobody approved, the longest silent first: who is forgotten when there is no room for more.
+
+use imbl::{OrdMap, OrdSet};
+
+use super::ids::NodeId;
+use super::time::Timestamp;
+
+/// Each with the moment until which it counts as there. Persistent, like everything in a [`World`](super::World).
+#[derive(Debug, Clone, Default)]
+pub struct Strangers {
+    until: OrdMap<NodeId, Timestamp>,
+    order: OrdSet<(Timestamp, NodeId)>,
+}
+
+impl Strangers {
+    /// Adds a node, or moves it.
+    pub fn put(&mut self, id: NodeId, until: Timestamp) {
+        if let Some(old) = self.until.insert(id, until) {
+            if old == until {
+                return;
+            }
+            self.order.remove(&(old, id));
+        }
+        self.order.insert((until, id));
+    }
+
+    /// Takes a node out.
+    pub fn remove(&mut self, id: NodeId) {
+        if let Some(old) = self.until.remove(&id) {
+            self.order.remove(&(old, id));
+        }
+    }
+
+    /// Whether the node is one of them.
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.until.contains_key(&id)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.until.len()
+    }
+
+    /// Those that have been silent by `now`, the longest first.
+    pub fn silent(&self, now: Timestamp) -> impl Iterator<Item = NodeId> {
+        self.order.iter().take_while(move |(until, _)| *until <= now).map(|(_, id)| *id)
+    }
+}

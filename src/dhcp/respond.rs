@@ -45,8 +45,9 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
     if !view.serves_strangers && !view.knows(request.client.mac) {
         return Decision::silence("too many nodes wait for approval already (enrolment.max_unknown)");
     }
-    let view = &view.placed(request, now);
-    let decision = match request.message_type {
+    // All of the link, wherever on it the client is placed.
+    let (link, view) = (view, &view.placed(request, now));
+    let mut decision = match request.message_type {
         MessageType::Discover => discover(request, view, now),
         MessageType::Request => requested(request, view, now),
         MessageType::Decline => decline(request, view, now),
@@ -54,6 +55,7 @@ pub fn respond(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
         MessageType::Inform => inform(request, view),
         _ => Decision::silence("not a message that clients send"),
     };
+    decision.changes.extend(left_behind(link, &decision.changes, now));
     Decision { reservation: view.pool().reserved(&request.client).cloned(), ..decision }
 }
 
@@ -135,14 +137,16 @@ fn acknowledge(request: &Request, view: &View<'_>, lease: &Lease, now: Timestamp
     let hostname = request.client.hostname.clone().or_else(|| lease.hostname.clone());
     let expires = now.plus(view.network.lease);
     let bound = Lease { state: LeaseState::Bound, expires, hostname, ..lease.clone() };
-    let mut changes = vec![Change::PutLease(bound)];
-    changes.extend(left_behind(view, lease, now));
-    give(request, view, MessageType::Ack, lease.ip, changes, tell)
+    give(request, view, MessageType::Ack, lease.ip, vec![Change::PutLease(bound)], tell)
 }
 
 /// The leases on this link that a client holds beside the one that it takes: it has moved, and uses them no longer, so that they
 /// keep nobody from an address that is reserved for him.
-fn left_behind(view: &View<'_>, taken: &Lease, now: Timestamp) -> Vec<Change> {
+fn left_behind(view: &View<'_>, changes: &[Change], now: Timestamp) -> Vec<Change> {
+    let Some(Change::PutLease(taken)) = changes.first() else { return Vec::new() };
+    if taken.state != LeaseState::Bound {
+        return Vec::new();
+    }
     let on_link = |ip: Ipv4Addr| {
         let others = view.shared.iter().map(|place| place.network);
         std::iter::once(view.network).chain(others).any(|network| network.subnet.contains(ip))

@@ -201,3 +201,19 @@ fn a_reserved_address_is_free_once_its_holder_has_left_it() {
         assert_eq!(given(&site.ask(&select(2, TAKEN, vec![], &[]), NOW + 2000)), "10.78.0.100", "{rule}");
     }
 }
+
+#[test]
+fn who_moves_to_another_network_of_the_link_leaves_its_address() {
+    let on_br0 = |n: u8| Network { interface: Some("br0".into()), ..subnet(n) };
+    let mut site = Site::new(vec![on_br0(78), on_br0(79)]);
+    let ask = |kind, options| Request::new(message(1, kind, options)).expect("a request");
+    let take = |ip| vec![O::ServerIdentifier(SERVER), O::RequestedIpAddress(ip)];
+    site.ask(&ask(M::Discover, vec![]), NOW);
+    assert_eq!(given(&site.ask(&ask(M::Request, take(TAKEN)), NOW)), "10.78.0.100");
+    site.networks[0].exclude = vec!["10.78.0.100-10.78.0.101".parse().expect("a range")];
+    assert_eq!(given(&site.ask(&ask(M::Discover, vec![]), NOW + 1000)), "10.79.0.100");
+    let next = Ipv4Addr::new(10, 79, 0, 100);
+    assert_eq!(given(&site.ask(&ask(M::Request, take(next)), NOW + 1000)), "10.79.0.100");
+    let state = |ip| site.world.lease(ip).map(|lease| lease.state);
+    assert_eq!((state(TAKEN), state(next)), (Some(LeaseState::Released), Some(LeaseState::Bound)));
+}

@@ -64,7 +64,7 @@ impl Appliance {
 fn suites_of(world: &World, node: &Node) -> Suites {
     let layers = layers(world, node);
     let named = layers.iter().rev().find_map(|(_, values)| values.get(suites::VARIABLE));
-    Suites::of(named, node.observed.os.as_ref())
+    Suites::of(named, node.observed.os.as_deref())
 }
 
 /// The text for a mirror; none when the nodes, or this one, are to know nothing of it.

@@ -105,6 +105,21 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
         ),
         ("interface", "eth1", "eth1/../x", "not an interface name"),
         ("no ranges", "ranges =", "# ranges =", "has no addresses to give"),
+    ] {
+        refused(name, from, to, message);
+    }
+}
+
+fn refused(name: &str, from: &str, to: &str, message: &str) {
+    let text = GOOD.replace(from, to);
+    assert_ne!(text, GOOD, "{name}: the row changes nothing");
+    let error = parse(&text).expect_err(name).to_string();
+    assert!(error.contains(message), "{name}: {error}");
+}
+
+#[test]
+fn mirrors_that_cannot_work_are_refused() {
+    for (name, from, to, message) in [
         (
             "a mirror of nothing",
             "[enrolment]",
@@ -148,10 +163,7 @@ fn mistakes_are_named_with_their_place_and_a_way_out() {
             "4 GiB does not fit into a cache of 2 GiB",
         ),
     ] {
-        let text = GOOD.replace(from, to);
-        assert_ne!(text, GOOD, "{name}: the row changes nothing");
-        let error = parse(&text).expect_err(name).to_string();
-        assert!(error.contains(message), "{name}: {error}");
+        refused(name, from, to, message);
     }
 }
 

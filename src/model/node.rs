@@ -329,7 +329,7 @@ pub struct Observed {
     pub kernel: Option<String>,
     /// Its operating system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub os: Option<OsRelease>,
+    pub os: Option<Box<OsRelease>>,
     /// The kernel's random id of this boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,

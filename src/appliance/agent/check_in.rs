@@ -367,7 +367,7 @@ fn observe(node: &mut Node, check_in: &CheckIn, at: Timestamp) {
     observed.image = check_in.image.clone().or(observed.image.take());
     observed.kernel = Some(check_in.kernel.clone());
     // An agent that does not tell is older than this: what another one told holds.
-    observed.os = check_in.os.clone().or(observed.os.take());
+    observed.os = check_in.os.clone().map(Box::new).or(observed.os.take());
     let new_boot = observed.boot_id.as_deref() != Some(check_in.boot_id.as_str());
     observed.boot_id = Some(check_in.boot_id.clone());
     if node.state == State::Ready && (new_boot || observed.ready_at.is_none()) {

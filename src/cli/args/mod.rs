@@ -246,7 +246,7 @@ pub enum Package {
         /// The package files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// The suite, such as bookworm or el9
+        /// The suite, such as bookworm or el9: for nodes of that system; one of another name, such as stable, is for all
         #[arg(long, default_value = "stable")]
         suite: Name,
         /// The component
@@ -260,6 +260,7 @@ pub enum Package {
         /// Its name
         name: String,
         /// Its version
+        #[arg(id = "package_version", value_name = "VERSION")]
         version: String,
         /// Only from this suite
         #[arg(long)]

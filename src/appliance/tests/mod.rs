@@ -66,7 +66,7 @@ impl Fleet {
         let state = folder.path().join("state");
         std::fs::create_dir_all(&state).expect("a folder");
         let text = format!(
-            "state_dir = \"{}\"\ndomain = \"mgmt.example\"\n[[network]]\nsubnet = \"10.77.0.0/24\"\ndhcp = \"off\"\n",
+            "state_dir = \"{}\"\ndomain = \"mgmt.example\"\n[[network]]\ninterface = \"eth0\"\nsubnet = \"10.77.0.0/24\"\ndhcp = \"off\"\n",
             state.display()
         );
         let appliance = Arc::new(Appliance::new(

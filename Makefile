@@ -41,8 +41,8 @@ build-tests: ## compiles every test in one go
 .PHONY: unit
 unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
 	$(CARGO) test --release --locked --lib --bins
-	tests/side-by-side.sh '--test-threads 2' trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_crash docs \
-		disk_image bad_input cli packages_apt names boot_plane image_import timeline bundles cluster_rules cluster_fleet
+	tests/side-by-side.sh '--test-threads 2' trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_flood dhcp_crash docs \
+		disk_image bad_input cli packages_apt names jobs retire boot_plane image_import timeline bundles cluster_rules cluster_fleet
 	$(MAKE) test-apply
 
 ROOTFS := $(or $(CARGO_TARGET_DIR),target)/rootfs.tar

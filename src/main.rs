@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use firstlight::agent;
@@ -10,6 +11,9 @@ use firstlight::cli::{self, CliError};
 use firstlight::config::{Config, LogFormat};
 use firstlight::serve;
 use tracing_subscriber::EnvFilter;
+
+/// How long work beside the services may go on once they have ended.
+const LAST_WORK: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     if agent::init::is_init() {
@@ -49,8 +53,10 @@ fn run(cli: Cli) -> Result<(), CliError> {
         config.state_dir = state_dir;
     }
     log(&config)?;
-    runtime.block_on(serve::run(config))?;
-    Ok(())
+    let served = runtime.block_on(serve::run(config));
+    // What was acknowledged is durable by now; a key that is being made must not hold up the end.
+    runtime.shutdown_timeout(LAST_WORK);
+    Ok(served?)
 }
 
 /// Sends log lines to standard error: for people, or one JSON object each. `RUST_LOG` beats the configuration.

@@ -19,4 +19,4 @@ run() {
   [[ $how == ok ]]
 }
 export -f run
-printf '%s\n' "$@" | xargs -P 2 -I{} bash -c 'run "$@"' _ {} "$arguments" "$log"
+printf '%s\n' "$@" | xargs -P ${LANES:-2} -I{} bash -c 'run "$@"' _ {} "$arguments" "$log"

@@ -373,7 +373,7 @@ fn wait_for(appliance: &Appliance<'_>, mac: &str, wanted: &[&str]) -> String {
     })
 }
 
-/// Boot firmware, iPXE and system have one address. The firmware's own IP stack, which heard that addresses come by DHCPv6, asks for
+/// Boot firmware, iPXE and system have one address. The firmware's own IP stack, which heard that addresses come by `DHCPv6`, asks for
 /// one by an association of its own, which is another address (RFC 8415 section 12), and gives it back.
 fn all_stages_have_one_address(appliance: &Appliance<'_>, told: &str) {
     let leases = appliance.json(&["lease", "list"]);

@@ -141,7 +141,7 @@ mod tests {
                     world.apply(&Change::PutNode(Node {
                         pin: Some("a@1".parse().expect("an image")),
                         ..node(1, 0)
-                    }))
+                    }));
                 },
                 9 * HOUR,
                 Some(2),

@@ -464,17 +464,7 @@ impl World {
                     self.jobs_by_node.remove(&(job.node, *id));
                 }
             }
-            Change::PutLease(lease) => {
-                let before = self.unindex_lease(lease.ip);
-                self.leases_by_mac.insert((lease.mac, lease.ip));
-                if !lease.reserved {
-                    self.expiring.insert(lease.expires, lease.ip);
-                }
-                self.leased.insert(lease.ip);
-                self.leases.insert(lease.ip, Arc::new(lease.clone()));
-                self.lease_changed(lease.mac);
-                before.filter(|before| *before != lease.mac).inspect(|before| self.lease_changed(*before));
-            }
+            Change::PutLease(lease) => self.put_lease(lease),
             Change::DeleteLease(ip) => {
                 let before = self.unindex_lease(*ip);
                 self.leased.remove(*ip);
@@ -520,6 +510,18 @@ impl World {
             }
             self.strangers.remove(id);
         }
+    }
+
+    fn put_lease(&mut self, lease: &Lease) {
+        let before = self.unindex_lease(lease.ip);
+        self.leases_by_mac.insert((lease.mac, lease.ip));
+        if !lease.reserved {
+            self.expiring.insert(lease.expires, lease.ip);
+        }
+        self.leased.insert(lease.ip);
+        self.leases.insert(lease.ip, Arc::new(lease.clone()));
+        self.lease_changed(lease.mac);
+        before.filter(|before| *before != lease.mac).inspect(|before| self.lease_changed(*before));
     }
 
     fn put_lease6(&mut self, lease: &Lease6) {

@@ -17,7 +17,7 @@ use firstlight::tftp::{self, BootFiles};
 use firstlight::trust::Authority;
 use tokio::sync::watch;
 
-const CONFIG: &str = "[[network]]\nsubnet = \"127.0.0.0/8\"\ndhcp = \"off\"\n";
+const CONFIG: &str = "[[network]]\ninterface = \"lo\"\nsubnet = \"127.0.0.0/8\"\ndhcp = \"off\"\n";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the servers listen.

@@ -161,10 +161,15 @@ impl Transaction<'_, '_> {
         for unit in self.plan.gone_units.clone() {
             let original = self.current.units.get(&unit).copied().unwrap_or_default();
             let state = self.host.units.state(&unit)?;
-            if state.active && !original.active {
-                self.before_it_goes(&unit)?;
+            if !original.active {
+                if state.active {
+                    self.before_it_goes(&unit)?;
+                }
+                // Also one that its leave hook has just ended: it may be about to come back by itself (`Restart=`).
                 self.host.units.stop(&unit)?;
-                self.changed("", "unit", format!("stop {unit}"));
+                if state.active {
+                    self.changed("", "unit", format!("stop {unit}"));
+                }
             }
             if state.enabled == Some(true) && original.enabled != Some(true) {
                 self.host.units.enable(&unit, false)?;

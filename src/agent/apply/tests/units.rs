@@ -185,3 +185,26 @@ fn the_stop_hook_runs_while_its_units_still_do() {
     apply(&desired(vec![bundle("two@2", vec![file("/etc/two", "1")])]));
     assert_eq!(notes(), "stop web@1|stop web@1|stop web@1|");
 }
+
+/// Its leave hook ends it, and it would come back by itself a moment later.
+#[test]
+fn a_unit_that_is_about_to_come_back_does_not_once_its_bundle_is_gone() {
+    let tree = Tree::new();
+    let out = tree.at("/run/out").display().to_string();
+    let service = format!(
+        "[Service]\nType=exec\nExecStart=/bin/sh -c 'echo up >> {out}; while [ ! -e {out}.go ]; do sleep 0.05; done; rm {out}.go'\nRestart=always\n"
+    );
+    let mut one = bundle("web@1", vec![file("/etc/systemd/system/web.service", &service)]);
+    one.units = vec![unit("web.service")];
+    one.hooks.leave =
+        shell(&format!("touch {out}.go; while [ -e {out}.go ]; do sleep 0.05; done; sleep 0.3"));
+    let applier = tree.applier();
+    let wanted = desired(vec![one]);
+    expect(&applier.apply(&wanted, &digest(&wanted), &mut Vec::new()), ApplyResult::Applied);
+    wait_for("it runs", || tree.at("/run/out").exists());
+    let removed = applier.remove_all(&mut Vec::new()).unwrap();
+    assert_eq!(removed.left_over, Vec::<String>::new());
+    let runs = tree.read("/run/out");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(tree.read("/run/out"), runs);
+}

@@ -24,7 +24,7 @@ use rack::{Disk, Machine, MachineSpec, Rack, key_pair, ssh};
 use serde_json::Value;
 
 /// Longest wait for a step of the whole cluster: one of its members is emulated.
-const STEP: Duration = Duration::from_secs(600);
+const STEP: Duration = Duration::from_secs(1200);
 /// Nothing changed: an apply takes less than this, milliseconds.
 const UNCHANGED_MS: u64 = 1000;
 

@@ -157,7 +157,9 @@ fn clients_on_the_link_and_behind_a_relay() {
 
     // It sticks: through a release, a restart of the appliance by kill -9, and another name for itself.
     end(&first, "-r");
-    assert_eq!(lease(&appliance, &ip).expect("its lease")["state"], "released");
+    appliance.wait("its release", PATIENCE, || {
+        (lease(&appliance, &ip).expect("its lease")["state"] == "released").then_some(())
+    });
     assert_eq!(dhclient(&first, &[]).0, ip);
     end(&first, "-x");
     appliance.kill();

@@ -11,7 +11,9 @@ pub(super) fn left_over(done: &Transaction<'_, '_>) -> Result<Vec<String>> {
     let originals = host.store.path("originals");
     for path in &plan.take {
         let was = before.originals.get(path).unwrap_or(&Former::Absent);
-        if !was.is_at(&host.root, path, &originals)? {
+        // A package that goes takes its configuration along, which was there before any bundle changed it.
+        let went_along = !plan.loose.is_empty() && host.root.look(path)?.is_none();
+        if !went_along && !was.is_at(&host.root, path, &originals)? {
             let why =
                 if *was == Former::Absent { "" } else { ": what was there before any bundle is not back" };
             left.push(format!("file {path}{why}"));

@@ -18,12 +18,14 @@ fi
 
 targets=$(cargo $toolchain fuzz list)
 [[ -n $targets ]] || { echo "tests/fuzz.sh: there is no fuzz target" >&2; exit 1; }
-cargo $toolchain fuzz build
+# Several codegen units: one would keep the second core idle for minutes.
+units=16
+cargo $toolchain fuzz build --codegen-units "$units"
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
 run() {
-  if cargo "$1" fuzz run "$2" -- -max_total_time="$3" -max_len=4096 -timeout=10 -rss_limit_mb=2048 > "$4/$2" 2>&1; then
+  if cargo "$1" fuzz run --codegen-units "$5" "$2" -- -max_total_time="$3" -max_len=4096 -timeout=10 -rss_limit_mb=2048 > "$4/$2" 2>&1; then
     printf '%s: %s\n' "$2" "$(grep -E '^Done' "$4/$2" || echo 'no summary')"
   else
     printf '%s: FAILED\n' "$2"
@@ -33,4 +35,4 @@ run() {
 }
 export -f run
 # shellcheck disable=SC2086  # one target a word
-printf '%s\n' $targets | xargs -P 2 -I{} bash -c 'run "$@"' _ "${toolchain:---offline}" {} "$seconds" "$log"
+printf '%s\n' $targets | xargs -P 2 -I{} bash -c 'run "$@"' _ "${toolchain:---offline}" {} "$seconds" "$log" "$units"

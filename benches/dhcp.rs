@@ -160,12 +160,9 @@ impl<'r> Field<'r> {
             let file = theirs.dir().join("kea/leases.csv");
             appliance.ok(&["lease", "import", "--from", "kea", &file.display().to_string()]);
         }
-        let others = [kea(theirs), dnsmasq(third)];
-        let field = Self {
-            hosts: racks.iter().map(|rack| rack.host("perf").expect("a host")).collect(),
-            appliance,
-            others,
-        };
+        // A bridge without a port has no carrier, and Kea opens no socket on it: the hosts come first.
+        let hosts = racks.iter().map(|rack| rack.host("perf").expect("a host")).collect();
+        let field = Self { hosts, appliance, others: [kea(theirs), dnsmasq(third)] };
         field.settle();
         field
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::programs::{ok, run};
+use crate::programs::{alone_in, ok, run};
 use crate::rack::{Host, HostSpec, Process, Rack};
 
 /// What tests build once.
@@ -18,9 +18,9 @@ fn cache() -> PathBuf {
 fn system() -> PathBuf {
     let (folder, ready) = (cache().join("system"), cache().join("system.ready"));
     let include = "--include=iproute2,procps,ca-certificates,openssh-server";
+    let _alone = alone_in(&cache());
     if std::fs::read_to_string(&ready).ok().as_deref() != Some(include) {
         let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(cache()).expect("make the cache");
         let path = folder.to_str().expect("a plain path");
         run("mmdebstrap", &["--quiet", "--variant=apt", include, "bookworm", path]);
         std::fs::write(ready, include).expect("write a file");
@@ -36,6 +36,7 @@ pub fn packages(names: &[&str]) -> Vec<PathBuf> {
 /// The same for any system, by its list of installed packages; `what` names it.
 pub fn packages_beside(status: &Path, what: &str, names: &[&str]) -> Vec<PathBuf> {
     let folder = cache().join(format!("debs-{what}-{}", names.join("-")));
+    let _alone = alone_in(&cache());
     std::fs::create_dir_all(folder.join("partial")).expect("make the cache");
     let mut apt = Command::new("apt-get");
     apt.args(["-qq", "-y", "--download-only", "--no-install-recommends"]);

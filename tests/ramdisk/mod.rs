@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::appliance::{Appliance, NETWORK};
-use crate::programs::run;
+use crate::programs::{alone_in, run};
 use crate::rack::{NetbootImage, Rack};
 
 /// A boot under software emulation takes half a minute; many times that on a busy machine.
@@ -32,7 +32,7 @@ pub fn full_kernel() -> PathBuf {
     let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     let package = package.expect("the kernel that linux-image-amd64 depends on");
     let folder = cache().join(package);
-    std::fs::create_dir_all(&folder).expect("make the cache");
+    let _alone = alone_in(&folder);
     let found = || {
         let mut paths =
             std::fs::read_dir(&folder).expect("the cache").map(|entry| entry.expect("an entry").path());

@@ -12,6 +12,10 @@ use firstlight::config::{Config, LogFormat};
 use firstlight::serve;
 use tracing_subscriber::EnvFilter;
 
+/// A DHCP exchange is hundreds of small allocations on several threads: with the C library's allocator they are a fifth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long work beside the services may go on once they have ended.
 const LAST_WORK: Duration = Duration::from_secs(3);
 

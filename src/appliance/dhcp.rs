@@ -1,5 +1,6 @@
 //! A DHCP exchange: the decision, the lease, the node and the event in one transaction, then the reply.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -16,10 +17,10 @@ use crate::dhcp::respond::DECLINED;
 use crate::dhcp::server::{Answered, Exchange};
 use crate::dhcp::{Decision, Place, Request, View, assist, choose_network, respond};
 use crate::model::{
-    Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope, Subnet,
+    Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope,
     Timestamp, World,
 };
-use crate::store::{Pending, Tx};
+use crate::store::Tx;
 
 use super::pins::OPTIONS_VARIABLE;
 use super::policy::admit;
@@ -68,20 +69,27 @@ impl Exchange for Appliance {
 
     async fn exchange(&self, requests: Vec<Arc<Request>>, interface: &Interface) -> Vec<Option<Answered>> {
         let started = std::time::Instant::now();
-        // All are in the queue before any is waited for: they become durable together.
-        let mut pending = Vec::with_capacity(requests.len());
-        for request in &requests {
-            pending.push(self.dhcp(Arc::clone(request), interface).await);
-        }
-        let mut answers = Vec::with_capacity(requests.len());
-        for (request, pending) in requests.iter().zip(pending) {
-            let decision = match pending {
-                Ok(pending) => pending.outcome().await,
-                Err(error) => Err(error),
+        let questions: Vec<Result<Question, &'static str>> =
+            requests.iter().map(|request| self.question(Arc::clone(request), interface)).collect();
+        // One transaction for all: they become durable together.
+        let decided = self.store.transact(move |tx| {
+            let decide = |question: Result<Question, &'static str>| match question {
+                // Should one fail, the others are answered all the same.
+                Ok(question) => tx.attempt(|tx| question.decide(tx)),
+                Err(silent) => Some(Ok(Decision { silent: Some(silent), ..Decision::default() })),
             };
-            answers.push(answer(request, decision, started));
+            Ok::<_, AppError>(questions.into_iter().map(decide).collect::<Vec<_>>())
+        });
+        match decided.await {
+            Ok(decisions) => {
+                let both = requests.iter().zip(decisions);
+                both.map(|(request, decision)| answer(request, decision?, started)).collect()
+            }
+            Err(error) => {
+                tracing::error!(requests = requests.len(), %error, "DHCP requests failed");
+                vec![None; requests.len()]
+            }
         }
-        answers
     }
 }
 
@@ -117,27 +125,37 @@ fn answer(
     }
 }
 
+/// A request, and what its answer depends on beside the state.
+struct Question {
+    request: Arc<Request>,
+    config: Arc<Config>,
+    firmware: Arc<FirmwareTable>,
+    lately: Arc<Lately>,
+    /// Asked for strangers only: the list's file is not looked at for every packet.
+    allowlist: Option<Arc<Allowlist>>,
+    /// The network it came from, then others on its link; each by its position in the configuration, with our address there.
+    link: Vec<(usize, Ipv4Addr)>,
+    /// Whether we serve names there.
+    names: bool,
+    at: Timestamp,
+}
+
 impl Appliance {
-    async fn dhcp(
-        &self,
-        request: Arc<Request>,
-        interface: &Interface,
-    ) -> Result<Pending<Decision, AppError>, AppError> {
-        let (config, firmware) = (Arc::clone(&self.config), Arc::clone(&self.firmware));
+    /// What is decided about a request; why it is not, if so.
+    fn question(&self, request: Arc<Request>, interface: &Interface) -> Result<Question, &'static str> {
+        let config = Arc::clone(&self.config);
         let network = choose_network(&config.networks, &interface.name, &request);
         let Some(network) = network.filter(|network| network.dhcp != DhcpMode::Off) else {
-            let silent = Some("no network is configured for it");
-            return Ok(Pending::done(Ok(Decision { silent, ..Decision::default() })));
+            return Err("no network is configured for it");
         };
-        let at = now();
         // Subnets do not overlap: each is known by its own. Those on one link may have the client, each with an address of ours.
-        let on_link = config.networks.iter().filter(|other| {
+        let place = |(at, other): (usize, &Network)| (at, interface.address_on(other.subnet));
+        let numbered = || config.networks.iter().enumerate();
+        let on_link = numbered().filter(|(_, other)| {
             other.subnet != network.subnet && other.dhcp == DhcpMode::Full && other.shares_link(network)
         });
-        let link: Vec<(Subnet, Ipv4Addr)> = std::iter::once(network)
-            .chain(on_link)
-            .map(|network| (network.subnet, interface.address_on(network.subnet)))
-            .collect();
+        let own = numbered().filter(|(_, other)| other.subnet == network.subnet);
+        let link: Vec<(usize, Ipv4Addr)> = own.take(1).chain(on_link).map(place).collect();
         if let Some(other) = request.server_identifier()
             && network.dhcp == DhcpMode::Full
             && request.message_type == MessageType::Request
@@ -147,99 +165,111 @@ impl Appliance {
             // Anybody can say so: it is asked for.
             self.rogues.suspect(&interface.name);
         }
-        let answers_names = link.first().is_some_and(|(_, server)| self.serves_names_at(*server));
-        // Only a stranger is looked up there: the list's file is not asked for at every packet.
+        let names = link.first().is_some_and(|(_, server)| self.serves_names_at(*server));
         let stranger = self.view().node_with_mac(request.client.mac).is_none();
-        let allowlist = if stranger { self.allowlist() } else { None };
-        let lately = Arc::clone(&self.lately);
-        self.store
-            .submit(move |tx| {
-                let all = &config.networks;
-                let places: Vec<(&Network, Ipv4Addr, Options)> = link
-                    .iter()
-                    .filter_map(|(subnet, server)| {
-                        let network = all.iter().find(|network| network.subnet == *subnet)?;
-                        let options = options_for(tx.world(), &config.options, network, request.client.mac);
-                        Some((network, *server, options))
-                    })
-                    .collect();
-                let places: Vec<Place<'_>> = places
-                    .iter()
-                    .map(|(network, server, options)| Place {
-                        network,
-                        server: *server,
-                        server_identifier: request.client.relay.server.unwrap_or(*server),
-                        options,
-                    })
-                    .collect();
-                let Some((place, shared)) = places.split_first() else { return Ok(Decision::default()) };
-                let Place { network, server, server_identifier, options } = *place;
-                let view = View {
-                    world: tx.world(),
-                    network,
-                    shared,
-                    server,
-                    server_identifier,
-                    firmware: &firmware,
-                    http_port: config.http_port,
-                    domain: config.domain.as_deref(),
-                    names: answers_names,
-                    options,
-                    serves_strangers: has_room(tx.world(), config.enrolment.max_unknown, at),
-                };
-                let mut decision = match network.dhcp {
-                    DhcpMode::Proxy => assist(&request, &view, at),
-                    _ => respond(&request, &view, at),
-                };
-                let named = decision.reservation.as_ref().and_then(|reserved| reserved.name.clone());
-                let before = tx.world().node_with_mac(request.client.mac).cloned();
-                // Who gets nothing leaves no trace: a flood must not fill the store.
-                if before.is_none() && decision.reply.is_none() {
-                    return Ok(decision);
-                }
-                let mut node = if let Some(node) = &before {
-                    node.clone()
-                } else {
-                    let fresh = NodeId(u64::from_be_bytes(random()?));
-                    discover(tx, fresh, request.client.mac, named, config.enrolment.max_unknown, at)
-                };
-                let reservation = decision.reservation.as_ref();
-                if let Some(port) = reservation.filter(|port| takes_over(tx.world(), &decision.changes, port))
-                {
-                    name_by_port(tx, &mut node, port, at);
-                }
-                for change in std::mem::take(&mut decision.changes) {
-                    match reserved_if_trusted(change, &node) {
-                        Change::PutLease(lease) if lease.state == LeaseState::Offered => {
-                            tx.put_passing(&Change::PutLease(lease));
-                        }
-                        change => tx.put(change),
-                    }
-                }
-                let (kind, uuid) = (&request.client.kind, request.client.uuid.clone());
-                let event = decision.event.take().filter(|event| before.is_none() || is_kept(kind, event));
-                let told = Told { kind, uuid, event };
-                let allowlist = allowlist.as_deref();
-                let rules = Rules { config: &config, firmware: &firmware, allowlist, lately: &lately };
-                keep_node(tx, before.as_ref(), node, told, &rules, at)?;
-                Ok(decision)
-            })
-            .await
+        Ok(Question {
+            allowlist: if stranger { self.allowlist() } else { None },
+            firmware: Arc::clone(&self.firmware),
+            lately: Arc::clone(&self.lately),
+            at: now(),
+            request,
+            config,
+            link,
+            names,
+        })
     }
 }
 
+impl Question {
+    /// Decides, and writes down what follows.
+    fn decide(&self, tx: &mut Tx) -> Result<Decision, AppError> {
+        let Self { request, config, firmware, at, .. } = self;
+        let (at, mac) = (*at, request.client.mac);
+        let own = scoped_options(tx.world(), mac);
+        let places: Vec<(&Network, Ipv4Addr, Cow<'_, Options>)> = self
+            .link
+            .iter()
+            .filter_map(|(at, server)| {
+                let network = config.networks.get(*at)?;
+                Some((network, *server, options_for(&config.options, network, &own)))
+            })
+            .collect();
+        let places: Vec<Place<'_>> = places
+            .iter()
+            .map(|(network, server, options)| Place {
+                network,
+                server: *server,
+                server_identifier: request.client.relay.server.unwrap_or(*server),
+                options,
+            })
+            .collect();
+        let Some((place, shared)) = places.split_first() else { return Ok(Decision::default()) };
+        let Place { network, server, server_identifier, options } = *place;
+        let view = View {
+            world: tx.world(),
+            network,
+            shared,
+            server,
+            server_identifier,
+            firmware,
+            http_port: config.http_port,
+            domain: config.domain.as_deref(),
+            names: self.names,
+            options,
+            serves_strangers: has_room(tx.world(), config.enrolment.max_unknown, at),
+        };
+        let mut decision = match network.dhcp {
+            DhcpMode::Proxy => assist(request, &view, at),
+            _ => respond(request, &view, at),
+        };
+        let named = decision.reservation.as_ref().and_then(|reserved| reserved.name.clone());
+        let before = tx.world().node_with_mac(mac).cloned();
+        // Who gets nothing leaves no trace: a flood must not fill the store.
+        if before.is_none() && decision.reply.is_none() {
+            return Ok(decision);
+        }
+        let mut node = if let Some(node) = &before {
+            node.clone()
+        } else {
+            let fresh = NodeId(u64::from_be_bytes(random()?));
+            discover(tx, fresh, mac, named, config.enrolment.max_unknown, at)
+        };
+        let reservation = decision.reservation.as_ref();
+        if let Some(port) = reservation.filter(|port| takes_over(tx.world(), &decision.changes, port)) {
+            name_by_port(tx, &mut node, port, at);
+        }
+        for change in std::mem::take(&mut decision.changes) {
+            match reserved_if_trusted(change, &node) {
+                Change::PutLease(lease) if lease.state == LeaseState::Offered => {
+                    tx.put_passing(Change::PutLease(lease));
+                }
+                change => tx.put(change),
+            }
+        }
+        let (kind, uuid) = (&request.client.kind, request.client.uuid.clone());
+        let event = decision.event.take().filter(|event| before.is_none() || is_kept(kind, event));
+        let told = Told { kind, uuid, event };
+        let (allowlist, lately) = (self.allowlist.as_deref(), self.lately.as_ref());
+        keep_node(tx, before.as_ref(), node, told, &Rules { config, firmware, allowlist, lately }, at)?;
+        Ok(decision)
+    }
+}
+
+/// The options that an operator configured for a node's group and for the node, the farther first.
+fn scoped_options(world: &World, mac: MacAddr) -> Vec<Options> {
+    let Some(node) = world.node_with_mac(mac) else { return Vec::new() };
+    let group = node.group.clone().map(Scope::Group);
+    let scopes = group.into_iter().chain([Scope::Node(node.id)]);
+    // They were checked when they were set.
+    scopes.filter_map(|scope| from_table(world.variables(&scope)?.get(OPTIONS_VARIABLE)?).ok()).collect()
+}
+
 /// The options that an operator configured: of the appliance, the network, the node's group and the node, the nearer ones counting.
-fn options_for(world: &World, all: &Options, network: &Network, mac: MacAddr) -> Options {
-    let node = world.node_with_mac(mac);
-    let group = node.and_then(|node| node.group.clone()).map(Scope::Group);
-    let own = node.map(|node| Scope::Node(node.id));
-    let scoped: Vec<Options> = group
-        .into_iter()
-        .chain(own)
-        // They were checked when they were set.
-        .filter_map(|scope| from_table(world.variables(&scope)?.get(OPTIONS_VARIABLE)?).ok())
-        .collect();
-    merge([all, &network.options].into_iter().chain(&scoped))
+fn options_for<'a>(all: &'a Options, network: &'a Network, own: &[Options]) -> Cow<'a, Options> {
+    match (all.is_empty(), own) {
+        (true, []) => Cow::Borrowed(&network.options),
+        _ => Cow::Owned(merge([all, &network.options].into_iter().chain(own))),
+    }
 }
 
 /// Records a node that was never seen before, one of at most `most` that nobody approved. The caller puts it.

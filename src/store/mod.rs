@@ -99,28 +99,6 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A transaction that was submitted.
-#[must_use = "whether it was made durable is told here"]
-pub struct Pending<T, E>(oneshot::Receiver<Result<T, E>>);
-
-impl<T, E: From<StoreError>> Pending<T, E> {
-    /// What became of it; its changes are durable when this is `Ok`.
-    ///
-    /// # Errors
-    /// What the transaction returned, or a [`StoreError`] when nothing can be promised.
-    pub async fn outcome(self) -> Result<T, E> {
-        self.0.await.map_err(|_| E::from(StoreError::Closed))?
-    }
-
-    /// One that changed nothing and had nothing to wait for.
-    pub fn done(result: Result<T, E>) -> Self {
-        let (answer, answered) = oneshot::channel();
-        // The other end is below.
-        let _ = answer.send(result);
-        Self(answered)
-    }
-}
-
 impl Store {
     /// Opens the state below `state_dir`, making it when there is none, and starts the writer.
     ///
@@ -165,34 +143,18 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.submit(change).await?.outcome().await
-    }
-
-    /// Puts `change` in the queue and leaves the rest to who waits for its outcome, so that several can be made durable together.
-    /// They run in the order in which they were submitted.
-    ///
-    /// # Errors
-    /// When the store is closed.
-    pub async fn submit<T, E>(
-        &self,
-        change: impl FnOnce(&mut Tx) -> Result<T, E> + Send + 'static,
-    ) -> Result<Pending<T, E>, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
         let (answer, answered) = oneshot::channel();
         let job: writer::Job = Box::new(move |tx| {
-            let result = change(tx);
-            let keep = result.is_ok();
-            let answer = Box::new(move |committed: Result<(), StoreError>| {
-                // The caller may have gone away; what it asked for is done all the same.
-                let _ = answer.send(committed.map_err(E::from).and(result));
-            });
-            writer::Outcome { keep, answer }
+            let result = tx.attempt(change);
+            Box::new(move |committed| {
+                // The caller may have gone away; what it asked for is done all the same. It learns of a panic from its dropped answer.
+                if let Some(result) = result {
+                    let _ = answer.send(committed.map_err(E::from).and(result));
+                }
+            })
         });
         self.queue.send(job).await.map_err(|_| E::from(StoreError::Closed))?;
-        Ok(Pending(answered))
+        answered.await.map_err(|_| E::from(StoreError::Closed))?
     }
 
     /// Past events, oldest first.

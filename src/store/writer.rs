@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -14,32 +15,59 @@ use crate::model::{Change, Event, EventKind, Node, NodeId, Timestamp, World};
 /// Transactions that are made durable together at most.
 const GROUP: usize = 512;
 
+/// From the beginning of a group to that of the next, at least, when others wait too. Each commit has a price of its own (a sync, and
+/// sled wakes all of its threads); who comes alone does not wait.
+const PACE: Duration = Duration::from_millis(2);
+
 /// Inventories that are kept of each node.
 const INVENTORIES: usize = 4;
 
-/// One transaction: runs on a [`Tx`], says whether to keep what it did, and how to answer.
-pub type Job = Box<dyn FnOnce(&mut Tx) -> Outcome + Send>;
+/// Transactions that are made durable together: runs on a [`Tx`] after those that came before it in its group, and says how to answer.
+pub type Job = Box<dyn FnOnce(&mut Tx) -> Answer + Send>;
 
-/// How a transaction ended.
-pub struct Outcome {
-    /// Whether its changes are kept.
-    pub keep: bool,
-    /// Told whether the group that it belongs to became durable.
-    pub answer: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+/// Told whether the group that a job belongs to became durable.
+pub type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Transactions under way: the state they see, and what they have changed.
+pub struct Tx {
+    /// Durable, and before all that was made.
+    before: World,
+    world: World,
+    made: Vec<Made>,
 }
 
-/// A transaction under way: the state it sees and what it has changed.
-pub struct Tx {
-    world: World,
-    changes: Vec<Change>,
-    /// Whether something changed that is not written down.
+/// A change that was made.
+struct Made {
+    change: Change,
+    /// Whether it lasts until the process ends, and is not written down.
     passing: bool,
 }
 
 impl Tx {
     /// A transaction on `world` that nothing is written from; for tests and benchmarks of pure code.
     pub fn on(world: World) -> Self {
-        Self { world, changes: Vec::new(), passing: false }
+        Self { before: world.clone(), world, made: Vec::new() }
+    }
+
+    /// Makes a change of several steps whole, or none of it where it fails. `None` when it panicked: a defect, but it must cost one
+    /// change and not the appliance.
+    pub fn attempt<T, E>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, E>) -> Option<Result<T, E>> {
+        let kept = self.made.len();
+        let result = catch_unwind(AssertUnwindSafe(|| change(self)));
+        match &result {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) if self.made.len() == kept => {}
+            // It fails rarely, so nothing is copied in case it does: what was there before is made anew. A panic may have left a
+            // change half made.
+            _ => {
+                self.made.truncate(kept);
+                self.world = self.before.clone();
+                for made in &self.made {
+                    self.world.apply(&made.change);
+                }
+            }
+        }
+        result.ok()
     }
 
     /// The state, with what this transaction has changed so far.
@@ -49,14 +77,17 @@ impl Tx {
 
     /// Makes one change.
     pub fn put(&mut self, change: Change) {
-        self.world.apply(&change);
-        self.changes.push(change);
+        self.make(change, false);
     }
 
     /// Makes a change that lasts until the process ends, or something takes its place: not worth a write.
-    pub fn put_passing(&mut self, change: &Change) {
-        self.world.apply(change);
-        self.passing = true;
+    pub fn put_passing(&mut self, change: Change) {
+        self.make(change, true);
+    }
+
+    fn make(&mut self, change: Change, passing: bool) {
+        self.world.apply(&change);
+        self.made.push(Made { change, passing });
     }
 
     /// Keeps what a node is made of; of the past, the last few.
@@ -96,37 +127,34 @@ pub struct Writer {
 impl Writer {
     /// Serves the queue until nobody can send any more.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let (mut last, mut began) = (0, Instant::now());
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
+            if last > 1 {
+                std::thread::sleep((began + PACE).saturating_duration_since(Instant::now()));
+            }
+            began = Instant::now();
             while group.len() < GROUP {
                 match jobs.try_recv() {
                     Ok(job) => group.push(job),
                     Err(_) => break,
                 }
             }
+            last = group.len();
             self.commit(group);
         }
     }
 
     fn commit(&mut self, group: Vec<Job>) {
-        let mut world = self.world.clone();
-        let mut changes = Vec::new();
-        let mut answers = Vec::with_capacity(group.len());
-        let mut passing = false;
-        for job in group {
-            let mut tx = Tx { world: world.clone(), changes: Vec::new(), passing: false };
-            // A panic is a defect, but it must cost one transaction and not the appliance. The caller
-            // learns of it from its dropped answer.
-            let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) else { continue };
-            if outcome.keep {
-                world = tx.world;
-                changes.append(&mut tx.changes);
-                passing |= tx.passing;
-            }
-            answers.push(outcome.answer);
-        }
-        let result = self.make_durable(&changes);
-        if result.is_ok() && (passing || !changes.is_empty()) {
+        // All work on one copy: a copy for each would make its parts anew for each.
+        let mut tx = Tx::on(self.world.clone());
+        let answers: Vec<Answer> = group.into_iter().map(|job| job(&mut tx)).collect();
+        let Tx { world, made, .. } = tx;
+        let changed = !made.is_empty();
+        let lasting: Vec<Change> =
+            made.into_iter().filter(|made| !made.passing).map(|made| made.change).collect();
+        let result = self.make_durable(&lasting);
+        if result.is_ok() && changed {
             self.world = world;
             self.view.store(Arc::new(self.world.clone()));
         }
@@ -134,7 +162,7 @@ impl Writer {
             answer(result.clone());
         }
         if result.is_ok() {
-            for change in changes {
+            for change in lasting {
                 if let Change::Append(event) = change {
                     // No follower is no error.
                     let _ = self.feed.send(Arc::new(event));

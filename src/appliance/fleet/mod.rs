@@ -1,9 +1,10 @@
 //! What every node should have of bundles, and whose turn it is. Looked at anew whenever something changed.
 //!
-//! Here is the look itself, and what it leaves behind; [`rendered`] makes the plans and sees the nodes as clusters do, [`clusters`] says what
+//! Here is the look itself, and what it leaves behind; [`concerned`] says who has to do with it, [`rendered`] makes the plans and sees the nodes as clusters do, [`clusters`] says what
 //! becomes of clusters, [`standing`] answers what one node wants to know of it all.
 
 mod clusters;
+mod concerned;
 mod rendered;
 mod standing;
 
@@ -22,6 +23,7 @@ use super::jobs;
 use super::{Appliance, now};
 
 use clusters::{develop, way_out};
+use concerned::Concerned;
 
 pub(super) use standing::{Standing, awaits_bundles};
 
@@ -53,8 +55,13 @@ pub struct Plans {
     evictions: HashMap<NodeId, Vec<Eviction>>,
 }
 
-/// What was rendered before, and of what.
-pub type Memo = HashMap<NodeId, (u64, Plan)>;
+/// What a look leaves to the next one.
+#[derive(Debug, Default)]
+pub struct Memo {
+    concerned: Concerned,
+    /// What was rendered, and of what.
+    plans: HashMap<NodeId, (u64, Plan)>,
+}
 
 /// What a set of bundles is called when it is tried.
 pub fn change_of(bundles: &[String]) -> String {

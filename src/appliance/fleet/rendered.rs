@@ -1,6 +1,7 @@
 //! The plans of one look: what each node should have, and how clusters see it.
 
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 
 use crate::bundle::render::{Offer, Secrets};
 use crate::cluster::{self, NodeView};
@@ -9,24 +10,18 @@ use crate::model::{Node, World};
 use super::super::guard::refresh;
 use super::super::views::address_of;
 use super::super::{Appliance, now};
-use super::{Memo, Plan, Plans, change_of};
+use super::{Plan, Plans, change_of};
 
 impl Appliance {
     /// What each node should have, rendered anew where something that it depends on has changed.
-    pub(super) fn planned_all(&self, world: &World) -> Plans {
+    pub(super) fn planned_all(&self, world: &Arc<World>) -> Plans {
         let mut plans = Plans::default();
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = Memo::new();
+        let mut kept = HashMap::new();
         let common = self.common(world);
-        for node in world.nodes() {
-            let touched = !world.bundles_of(node).is_empty()
-                || node.observed.bundles.as_ref().is_some_and(|applied| !applied.generation.is_empty())
-                || world.cluster_of(node.id).is_some();
-            if !touched {
-                continue;
-            }
+        for node in memo.concerned.of(world).into_iter().filter_map(|id| world.node(id)) {
             let key = self.rendering_key(world, node, &common);
-            let plan = match memo.remove(&node.id) {
+            let plan = match memo.plans.remove(&node.id) {
                 Some((old, plan)) if old == key => plan,
                 _ => self.planned(world, node),
             };
@@ -34,7 +29,7 @@ impl Appliance {
             plans.views.insert(node.id.0, self.node_seen(world, node, &plan));
             plans.nodes.insert(node.id, plan);
         }
-        *memo = kept;
+        memo.plans = kept;
         plans
     }
 

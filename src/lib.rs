@@ -19,6 +19,7 @@ pub mod dhcp;
 pub mod dhcp6;
 pub mod diskimage;
 pub mod dns;
+pub mod gate;
 pub mod http;
 pub mod limit;
 pub mod model;

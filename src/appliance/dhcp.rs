@@ -9,13 +9,13 @@ use dhcproto::v4::MessageType;
 use crate::boot::{ClientKind, FirmwareTable};
 use crate::config::Config;
 use crate::config::allowlist::Allowlist;
-use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
 use crate::dhcp::options::{Options, from_table, merge};
 use crate::dhcp::place::has_had_a_lease;
 use crate::dhcp::respond::DECLINED;
 use crate::dhcp::server::{Answered, Exchange};
 use crate::dhcp::{Decision, Place, Request, View, assist, choose_network, respond};
+use crate::gate::Rank;
 use crate::model::{
     Change, DhcpMode, EventKind, Lease, LeaseState, MacAddr, Network, Node, NodeId, NodeName, Scope,
     Timestamp, World,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
 use crate::dhcp6::message::Message;
 use crate::dhcp6::request::Wants;
 use crate::dhcp6::server::Exchange6;
 use crate::dhcp6::{Decision, Request, View, respond};
+use crate::gate::Rank;
 use crate::model::{Change, DhcpMode, Network, Network6, NodeId};
 
 use super::dhcp::{Rules, Told, discover, keep_node};

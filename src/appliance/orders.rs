@@ -10,6 +10,7 @@ use crate::store::Tx;
 use super::leaving::{FORCED, Way};
 use super::transition::transition;
 use super::views::NodeView;
+use super::wanted::is_leaving;
 use super::{Actor, AppError, Appliance};
 
 /// The body of `node boot`.
@@ -135,7 +136,15 @@ impl Appliance {
                 ) {
                     return Err(AppError::Refused(format!("{} is on it already: {order}", node.name)));
                 }
-                let order = format!("no {order} any more");
+                let still = match tx.world().cluster_of(node.id).filter(|_| is_leaving(tx.world(), node)) {
+                    // Others may have taken it off their lists already: it is no member again by a word.
+                    Some(cluster) if order == Order::Wipe => format!(
+                        "; it leaves cluster {0} all the same, to join again: firstlight cluster join {0} {1}",
+                        cluster.name, node.name
+                    ),
+                    _ => String::new(),
+                };
+                let order = format!("no {order} any more{still}");
                 tx.append(at, Some(node), Some(&actor.0), EventKind::Ordered { order });
             }
             if node.next_boot != once.what {

@@ -7,6 +7,7 @@ use crate::model::{
     BundleName, BundleRef, Change, EventKind, GroupName, NodeName, RoleName, Scope, Selector, Timestamp,
     Variables, World,
 };
+use crate::packages::suites;
 use crate::store::Tx;
 
 use super::nodes::no_group;
@@ -123,11 +124,15 @@ impl Appliance {
     /// Sets variables, or takes them away; what is set there then.
     ///
     /// # Errors
-    /// When the target is not known, there are too many, or a secret is not encrypted.
+    /// When the target is not known, there are too many, a secret is not encrypted, or a value is none of ours.
     pub async fn set_variables(&self, change: SetVariables, actor: Actor) -> Result<Variables, AppError> {
         let _no_push = self.secrecy.lock().await;
         let secrets = self.secret_names(&self.view());
         refuse_plain(&change.set, &secrets)?;
+        if let Some(named) = change.set.get(suites::VARIABLE) {
+            suites::check(named, self.known_suites().as_ref())
+                .map_err(|why| AppError::Invalid(format!("{}: {why}", suites::VARIABLE)))?;
+        }
         let at = now();
         let mut after = self.store.transact(move |tx| set_variables(tx, change, &actor, at)).await?;
         hide(&mut after, &secrets);

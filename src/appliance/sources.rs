@@ -1,5 +1,6 @@
 //! The package sources of the appliance, as one node gets them: its own repositories, and mirrors.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::bundle::desired::PackageSource;
@@ -45,6 +46,13 @@ impl Appliance {
             found.extend(source(mirror.kind, format!("firstlight-mirror-{}", mirror.name), text, ""));
         }
         found
+    }
+
+    /// Every suite that nodes can use; none while the repositories are not open yet.
+    pub(super) fn known_suites(&self) -> Option<BTreeSet<Name>> {
+        let snapshot = self.packages.get()?.repository.snapshot();
+        let own = snapshot.suites().map(|(_, suite, _)| suite);
+        Some(own.chain(self.config.mirrors.iter().flat_map(|mirror| &mirror.suites)).cloned().collect())
     }
 
     /// What the sources of all nodes depend on, beside the nodes, as a number.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::batch::Datagrams;
-use super::gate::{Gate, Rank};
+use super::gate::Gate;
 use super::interface::Interface;
 use super::probe::Prober;
 use super::reply::Reply;
 use super::request::Request;
 use super::socket::DhcpSocket;
+use crate::gate::Rank;
 use crate::model::MacAddr;
 
 /// Requests that may wait for their commit at once, on one interface. What comes beyond is dropped: clients ask

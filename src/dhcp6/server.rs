@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, watch};
 use super::gate::Gate;
 use super::message::{LONGEST, Message};
 use super::request::Request;
-use crate::dhcp::gate::Rank;
 use crate::dhcp::interface::Interface;
+use crate::gate::Rank;
 
 /// RFC 8415 section 7.2.
 pub(super) const SERVER_PORT: u16 = 547;

@@ -1,8 +1,11 @@
 //! Which suites a node uses: those that its variables name, else those that fit its operating system.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
 
-use super::names::Name;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::names::{Name, NameError};
 use crate::model::OsRelease;
 
 /// The variable that names a node's suites.
@@ -32,6 +35,54 @@ const FAMILIES: [&str; 14] = [
     "opensuse",
 ];
 
+/// Why a value of [`VARIABLE`] is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SuitesError {
+    /// Neither a list nor a text.
+    #[error("{0} names no suites; give a list of names, or one text with commas between them")]
+    Kind(String),
+    /// Something that cannot be a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A suite that the appliance does not have.
+    #[error("there is no suite '{name}' here{}; push a package to it first, or mirror it", only(.known))]
+    Unknown {
+        /// Its name.
+        name: Name,
+        /// Those that there are.
+        known: BTreeSet<Name>,
+    },
+}
+
+fn only(known: &BTreeSet<Name>) -> String {
+    let names: Vec<&str> = known.iter().map(Name::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(", only {}", names.join(", ")) }
+}
+
+/// Looks whether a value of [`VARIABLE`] names suites that there are; where nothing is known of them, it may name any.
+///
+/// # Errors
+/// When it does not.
+pub fn check(value: &Value, known: Option<&BTreeSet<Name>>) -> Result<(), SuitesError> {
+    let words =
+        words(value).ok_or_else(|| SuitesError::Kind(value.to_string().chars().take(80).collect()))?;
+    let names: Vec<Name> = words.into_iter().map(str::parse).collect::<Result<_, _>>()?;
+    let Some(known) = known else { return Ok(()) };
+    match names.into_iter().find(|name| !known.contains(name)) {
+        Some(name) => Err(SuitesError::Unknown { name, known: known.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The names within a list of them, or one text of them.
+fn words(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(text) => Some(text.split([' ', ',']).filter(|word| !word.is_empty()).collect()),
+        Value::Array(list) => list.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
 /// Which suites a node uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suites {
@@ -46,14 +97,8 @@ pub enum Suites {
 impl Suites {
     /// Those that `named` (a list of names, or one text of them) says, else those of the system.
     pub fn of(named: Option<&Value>, os: Option<&OsRelease>) -> Self {
-        let words =
-            |text: &str| text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        match named {
-            Some(Value::String(text)) => return Self::Named(words(text)),
-            Some(Value::Array(list)) => {
-                return Self::Named(list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
-            }
-            _ => {}
+        if let Some(names) = named.and_then(words) {
+            return Self::Named(names.into_iter().map(str::to_owned).collect());
         }
         let system = os.map(called).unwrap_or_default();
         if system.is_empty() { Self::All } else { Self::Of(system) }
@@ -112,6 +157,8 @@ fn called(os: &OsRelease) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const ALL: [&str; 9] =
@@ -124,8 +171,8 @@ mod tests {
         let rocky =
             os("ID=rocky\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=9.4\nPLATFORM_ID=platform:el9\n");
         let fedora = os("ID=fedora\nVERSION_ID=40\nPLATFORM_ID=platform:f40\n");
-        let named = serde_json::json!(["el9", "trixie"]);
-        let text = serde_json::json!("noble, lab");
+        let named = json!(["el9", "trixie"]);
+        let text = json!("noble, lab");
         for (name, variable, os, expected) in [
             ("Debian 12", None, debian.as_ref(), &["bookworm", "bookworm-backports", "lab"][..]),
             ("Rocky 9.4", None, rocky.as_ref(), &["el9", "rocky9.4", "lab"]),
@@ -139,6 +186,32 @@ mod tests {
             let found: Vec<&str> =
                 ALL.into_iter().filter(|suite| suites.have(&suite.parse().expect("a name"))).collect();
             assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_suite_is_refused() {
+        let known: BTreeSet<Name> = ["el9", "lab"].iter().map(|name| name.parse().expect("a name")).collect();
+        let none = BTreeSet::new();
+        for (name, value, known, expected) in [
+            ("a text of names", json!("el9, lab"), Some(&known), ""),
+            ("a list of names", json!(["lab"]), Some(&known), ""),
+            ("no suite at all", json!([]), Some(&known), ""),
+            ("where nothing is known yet", json!("trixie"), None, ""),
+            (
+                "one that is not there",
+                json!("el9 trixie"),
+                Some(&known),
+                "no suite 'trixie' here, only el9, lab; push",
+            ),
+            ("where there are none", json!(["trixie"]), Some(&none), "no suite 'trixie' here; push"),
+            ("a number", json!(9), Some(&known), "9 names no suites"),
+            ("a list of other things", json!(["el9", 9]), Some(&known), "[\"el9\",9] names no suites"),
+            ("a path", json!("../el9"), None, "\"../el9\" is not a name"),
+            ("a blank name", json!([""]), None, "\"\" is not a name"),
+        ] {
+            let told = check(&value, known).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(told.contains(expected) && told.is_empty() == expected.is_empty(), "{name}: {told}");
         }
     }
 }

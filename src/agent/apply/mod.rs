@@ -1,8 +1,8 @@
 //! Puts bundles on a host: all of a generation, or nothing of it.
 //!
-//! Read `transaction` for the way forward (what happens in which order) with `turn` for one bundle's part of it,
-//! `rollback` for the way back, `journal` for why a power cut leaves no half state. `plan` says what differs, `check` what
-//! is let in at all. `root`, `process`, `units` and `packages` are the host: its files, programs, services, packages.
+//! Read `transaction` for the way forward (what happens in which order) with `installs`, `parting` and `turn` for packages, bundles
+//! that go and bundles that stay, `rollback` for the way back, `journal` for why a power cut leaves no half state. `plan` says what differs,
+//! `check` what is let in at all. `root`, `process`, `units` and `packages` are the host: its files, programs, services, packages.
 
 mod applier;
 mod attempt;
@@ -14,12 +14,14 @@ pub mod fault;
 mod health;
 mod hooks;
 mod host;
+mod installs;
 mod journal;
 mod log;
 mod mask;
 mod names;
 mod observe;
 pub mod packages;
+mod parting;
 mod plan;
 mod process;
 mod quiet;

@@ -1,4 +1,5 @@
-//! The way forward: from the generation a host has to the one it should have.
+//! The way forward: from the generation a host has to the one it should have. Here is the order of its steps, and what is done with files;
+//! packages come and go in `installs`, bundles go in `parting`, those that stay have their `turn`.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +8,10 @@ use super::check::{Checked, CheckedFile, digest, name_of};
 use super::desired::DesiredBundle;
 use super::error::{Error, Failure, Result};
 use super::host::{Host, is_unit_file};
-use super::journal::{FileStep, Former, Journal, Opened, PackageStep};
+use super::journal::{FileStep, Former, Journal, Opened};
 use super::log::Lines;
 use super::names;
 use super::plan::Plan;
-use super::quiet::{loud, quiet};
 use super::root::New;
 use super::store::Current;
 use super::{hooks, turn, verify};
@@ -90,128 +90,9 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    fn changed(&mut self, bundle: &str, step: &str, line: String) {
+    pub(super) fn changed(&mut self, bundle: &str, step: &str, line: String) {
         self.lines.say(bundle, step, &line);
         self.changes.push(line);
-    }
-
-    fn install(&mut self) -> Result<(), Failure> {
-        let Some(manager) = self.host.packages.as_ref().filter(|_| !self.plan.install.is_empty()) else {
-            return Ok(());
-        };
-        let wanted = self.plan.install.clone();
-        let bundles: BTreeSet<_> = wanted.iter().map(|one| one.bundle.as_str()).collect();
-        let blame = bundles.first().filter(|_| bundles.len() == 1).copied().unwrap_or_default().to_owned();
-        let at_fault = |error: Error| error.of(&blame);
-        let sources = &self.new.desired.sources;
-        let lines = &mut *self.lines;
-        let mut told = |line: &str| lines.say(&blame, "package", line);
-        // Without sources of the appliance, what the host knows already may do.
-        let known = if sources.is_empty() { manager.plan(&wanted).ok() } else { None };
-        let planned = if let Some(planned) = known {
-            planned
-        } else {
-            manager.refresh(sources, &mut told).map_err(at_fault)?;
-            manager.plan(&wanted).map_err(at_fault)?
-        };
-        let before = self.plan.installed.clone();
-        if let Some(planned) = &planned {
-            let replaced = before.iter().filter(|(name, _)| planned.contains(*name));
-            manager
-                .keep(&replaced.map(|(name, version)| (name.clone(), version.clone())).collect(), &mut told);
-        }
-        self.opened.journal.packages = Some(PackageStep { before: before.clone(), touched: planned.clone() });
-        quiet(self.host, &mut self.opened, self.new)?;
-        manager.install(&wanted, &mut told).map_err(at_fault)?;
-        loud(self.host, &self.opened)?;
-        let after = manager.installed()?;
-        let lost = before.keys().filter(|name| !after.contains_key(*name));
-        for name in lost.filter(|name| planned.as_ref().is_none_or(|planned| planned.contains(*name))) {
-            let line = format!("package {name} gave way");
-            self.lines.say(&blame, "package", &line);
-            self.changes.push(line);
-        }
-        for (name, version) in &after {
-            let ours = planned.as_ref().is_none_or(|planned| planned.contains(name));
-            match before.get(name) {
-                None if ours => {
-                    self.next.brought.insert(name.clone());
-                }
-                Some(other) if ours && other != version => {}
-                _ => continue,
-            }
-            let line = format!("package {name} {version}");
-            self.lines.say(&blame, "package", &line);
-            self.changes.push(line);
-        }
-        Ok(())
-    }
-
-    /// Lets bundles that go give up their work, then take their leave, and stops what they ran.
-    fn leave(&mut self) -> Result<(), Failure> {
-        let former = self.former;
-        let going = |bundle: &String| former.desired.bundles.iter().find(|one| one.bundle == *bundle);
-        let going: Vec<_> = self.plan.gone.iter().filter_map(going).collect();
-        for leaving in &going {
-            self.last_hook(&leaving.bundle, "drain", &leaving.hooks.drain, "did not give up its work")?;
-        }
-        for leaving in &going {
-            self.last_hook(&leaving.bundle, "leave", &leaving.hooks.leave, "did not take its leave")?;
-        }
-        for unit in self.plan.gone_units.clone() {
-            let original = self.current.units.get(&unit).copied().unwrap_or_default();
-            let state = self.host.units.state(&unit)?;
-            if !original.active {
-                if state.active {
-                    self.before_it_goes(&unit)?;
-                }
-                // Also one that its leave hook has just ended: it may be about to come back by itself (`Restart=`).
-                self.host.units.stop(&unit)?;
-                if state.active {
-                    self.changed("", "unit", format!("stop {unit}"));
-                }
-            }
-            if state.enabled == Some(true) && original.enabled != Some(true) {
-                self.host.units.enable(&unit, false)?;
-                self.changed("", "unit", format!("disable {unit}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs one of the last hooks of a bundle. One that fails does not hold up the removal of everything.
-    fn last_hook(&mut self, bundle: &str, hook: &str, argv: &[String], failed: &str) -> Result<(), Failure> {
-        if argv.is_empty() {
-            return Ok(());
-        }
-        if !self.opened.journal.left.iter().any(|left| left == bundle) {
-            self.opened.journal.left.push(bundle.to_owned());
-            self.opened.keep()?;
-        }
-        match hooks::run(self.host, self.lines, bundle, hook, argv) {
-            Err(error) if self.purpose == Purpose::Remove => {
-                let line = self.lines.clean(&format!("bundle {bundle} {failed}: {error}"));
-                self.changed(bundle, hook, line);
-                Ok(())
-            }
-            other => other.map_err(|error| error.of(bundle)),
-        }
-    }
-
-    /// The `stop` hook that a unit had which goes.
-    fn before_it_goes(&mut self, unit: &str) -> Result<(), Failure> {
-        let bundles = &self.former.desired.bundles;
-        let Some(owner) = bundles.iter().find(|one| one.units.iter().any(|own| own.name == unit)) else {
-            return Ok(());
-        };
-        match self.stop_hook(owner) {
-            Err(error) if self.purpose == Purpose::Remove => {
-                let line = self.lines.clean(&format!("bundle {} did not stop well: {error}", owner.bundle));
-                self.changed(&owner.bundle, "stop", line);
-                Ok(())
-            }
-            done => done.map_err(|error| error.of(&owner.bundle)),
-        }
     }
 
     /// Keeps what was at a path before any bundle had it.
@@ -253,38 +134,6 @@ impl Transaction<'_, '_> {
         let Host { root, place, .. } = self.host;
         let (uid, gid) = names::numbers(root, place, &file.path, &file.owner, &file.group)?;
         root.stage(&file.path, New::File(&file.content, file.mode), uid, gid)
-    }
-
-    /// Takes packages away that came with bundles and that nothing needs any more.
-    fn remove_packages(&mut self) -> Result<()> {
-        let Some(manager) = self.host.packages.as_ref().filter(|_| !self.plan.loose.is_empty()) else {
-            return Ok(());
-        };
-        let names = manager.unneeded(&self.plan.loose, &self.plan.asked)?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        let before = self.plan.installed.clone();
-        let packages = self
-            .opened
-            .journal
-            .packages
-            .get_or_insert_with(|| PackageStep { before, touched: Some(BTreeSet::new()) });
-        if let Some(touched) = &mut packages.touched {
-            touched.extend(names.iter().cloned());
-        }
-        let versions = packages.before.iter().filter(|(name, _)| names.contains(*name));
-        let versions = versions.map(|(name, version)| (name.clone(), version.clone())).collect();
-        self.opened.keep()?;
-        let lines = &mut *self.lines;
-        let mut told = |line: &str| lines.say("", "package", line);
-        manager.keep(&versions, &mut told);
-        manager.remove(&names, &mut told)?;
-        for name in names {
-            self.next.brought.remove(&name);
-            self.changed("", "package", format!("package {name} taken away"));
-        }
-        Ok(())
     }
 
     /// A package that went may have taken files along that are still wanted; and facts are taken of all.

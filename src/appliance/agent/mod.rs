@@ -4,11 +4,14 @@
 //! Once the node is approved it trades the token for a certificate, and speaks with that from then on.
 //!
 //! Here is what both sides say; [`identity`] tells machines apart, [`enrolment`] lets them in, [`check_in`] takes their signs
-//! of life.
+//! of life ([`signal`]: what one means for the node's state; [`observed`]: what is kept of it), [`disks`] what they did to their machines' disks.
 
 mod check_in;
+mod disks;
 mod enrolment;
 pub(super) mod identity;
+mod observed;
+mod signal;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -58,13 +58,12 @@ pub fn last(world: &World, node: NodeId) -> Last<'_> {
 /// When an operator last said of a change that it may be tried again, milliseconds since 1970.
 pub fn retries(world: &World) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
-    for node in world.nodes() {
-        let Last { running, ended, .. } = last(world, node.id);
-        for job in running.into_iter().chain(ended) {
-            if let Some(at) = job.forgiven {
-                let newest: &mut u64 = found.entry(change_of(&job.bundles)).or_default();
-                *newest = at.0.max(*newest);
-            }
+    for (job, at) in world.jobs().filter_map(|job| Some((job, job.forgiven?))) {
+        let Last { running, ended, .. } = last(world, job.node);
+        let counts = running.into_iter().chain(ended).any(|one| one.id == job.id);
+        if counts && world.node(job.node).is_some() {
+            let newest: &mut u64 = found.entry(change_of(&job.bundles)).or_default();
+            *newest = at.0.max(*newest);
         }
     }
     found
@@ -162,6 +161,26 @@ mod tests {
         let gone = outdated(&world(jobs), NodeId(7));
         // 2 and 3 are the last two of a node that is there.
         assert_eq!(gone, [1, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    }
+
+    #[test]
+    fn what_may_be_tried_again_stands_on_the_jobs_that_count() {
+        let forgiven = |at, job| Job { forgiven: Some(Timestamp(at)), bundles: vec!["a@1".into()], ..job };
+        let apply = |id, node, result| job(id, node, "apply", result);
+        for (rule, jobs, expected) in [
+            ("nobody said anything", vec![apply(1, 1, "broken")], None),
+            ("of the last that ended", vec![forgiven(5, apply(1, 1, "broken"))], Some(5)),
+            ("of what is running", vec![apply(1, 1, "broken"), forgiven(5, apply(2, 1, ""))], Some(5)),
+            ("of one before", vec![forgiven(5, apply(1, 1, "broken")), apply(2, 1, "applied")], None),
+            (
+                "the newest of two nodes",
+                vec![forgiven(5, apply(1, 1, "broken")), forgiven(7, apply(2, 2, "broken"))],
+                Some(7),
+            ),
+            ("of a node that is gone", vec![forgiven(5, apply(1, 3, "broken"))], None),
+        ] {
+            assert_eq!(retries(&world(jobs)).get("a@1").copied(), expected, "{rule}");
+        }
     }
 
     #[test]

@@ -38,6 +38,33 @@ async fn a_node_that_is_wiped_leaves_its_cluster_and_stays() {
 }
 
 #[tokio::test]
+async fn a_wipe_that_is_taken_back() {
+    for (rule, state, taken_back, place) in [
+        ("it gives up its work: too late", State::Ready, false, "control leaving"),
+        (
+            "it was to get the order with its next boot: it leaves, and may join again",
+            State::Booting,
+            true,
+            "",
+        ),
+    ] {
+        let mut fleet = Fleet::new(4, 3).await;
+        let mut node = fleet.appliance.view().node(NodeId(3)).expect("n3").clone();
+        node.state = state;
+        fleet.put(Change::PutNode(node)).await;
+        fleet.look().await;
+        assert!(fleet.order(3, Order::Wipe, false).await.is_ok(), "{rule}");
+        let back = fleet.appliance.boot_once(selector(3), BootOnce { what: None }, actor()).await;
+        assert_eq!(back.is_ok(), taken_back, "{rule}: {back:?}");
+        let told = fleet.events().contains("it leaves cluster prod all the same");
+        assert_eq!((fleet.place(3).as_str(), told), ("control leaving", taken_back), "{rule}");
+        fleet.hosts.get_mut(&3).expect("n3").stuck = !taken_back;
+        fleet.rounds().await;
+        assert_eq!(fleet.place(3), place, "{rule}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_whose_disks_stay_cleans_up_before_it_is_retired() {
     let mut fleet = Fleet::new(4, 3).await;
     assert_eq!(fleet.retire(4, false, false).await.as_deref(), Ok("retiring"));

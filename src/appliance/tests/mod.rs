@@ -133,15 +133,20 @@ impl Fleet {
         node.observed.boot_id = Some(format!("boot{n}"));
         let ip = Ipv4Addr::new(10, 77, 0, n);
         let lease = Lease { ip, mac, state: LeaseState::Bound, expires, reserved: true, hostname: None };
-        let put = move |tx: &mut crate::store::Tx| {
-            tx.put(Change::PutNode(node));
-            tx.put(Change::PutLease(lease));
-            Ok::<_, AppError>(())
-        };
-        self.appliance.store.transact(put).await.expect("a node");
+        self.put(Change::PutNode(node)).await;
+        self.put(Change::PutLease(lease)).await;
         self.hosts.insert(n, Host::default());
         self.pin(n, "store@1").await;
         self.pin(n, "tool@1").await;
+    }
+
+    /// Has a record be so, whatever was before.
+    async fn put(&self, change: Change) {
+        let put = move |tx: &mut crate::store::Tx| {
+            tx.put(change);
+            Ok::<_, AppError>(())
+        };
+        self.appliance.store.transact(put).await.expect("it is written");
     }
 
     /// The appliance looks at everything once.

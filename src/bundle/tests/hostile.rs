@@ -85,7 +85,7 @@ proptest! {
 
     #[test]
     fn an_archive_with_any_byte_changed(at in 0_usize..4096, byte in any::<u8>()) {
-        let bundle = bundle(HEAD, &[("f", "x"), ("g/h", "y")]);
+        let bundle = bundle("a", "", &[("f", "x"), ("g/h", "y")]);
         let mut archive = bundle.pack().expect("packs");
         let at = at % archive.len();
         let same = archive[at] == byte;

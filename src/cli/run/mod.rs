@@ -13,6 +13,7 @@ mod network;
 mod node;
 mod order;
 mod package;
+mod vars;
 
 use std::io::IsTerminal;
 
@@ -45,7 +46,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Image(command) => image::image(&client()?, command, context).await,
         Command::Bundle(command) => bundle::bundle(&client, command, context).await,
         Command::Cluster(command) => cluster::cluster(&client()?, command, context).await,
-        Command::Vars(command) => bundle::vars(&client()?, command, context).await,
+        Command::Vars(command) => vars::vars(&client()?, command, context).await,
         Command::Job(command) => job::job(&client()?, command, context).await,
         Command::Package(command) => package::package(&client()?, command, context).await,
         Command::Lease(command) => lease::lease(&client()?, command, context).await,

@@ -15,7 +15,7 @@ use super::super::show::{self, answer, block, json_line, or_dash, print};
 use super::super::timeline::{Clock, Timeline};
 use super::event::follow;
 use super::order::{boot, each, order, retire, sure};
-use super::{Context, adopt, bundle};
+use super::{Context, adopt, bundle, vars};
 
 pub async fn node(client: &Client, command: Node, context: Context) -> Result<(), CliError> {
     match command {
@@ -75,7 +75,7 @@ pub async fn node(client: &Client, command: Node, context: Context) -> Result<()
             answer(context.output, &told, show::hardware)
         }
         Node::Bundles { node } => bundle::of_node(client, &node, context).await,
-        Node::Vars { node } => bundle::of_node_vars(client, &node, context).await,
+        Node::Vars { node } => vars::of_node(client, &node, context).await,
         Node::Diff { node } => {
             let told: HardwareView = client.get(&format!("/nodes/{}/hardware", segment(node))).await?;
             answer(context.output, &told, show::diff)

@@ -86,26 +86,14 @@ fn a_recorded_request_is_acknowledged() {
         assert_eq!((request.message_type, request.server_identifier()), (M::Request, Some(SERVER)), "{name}");
         let network =
             Network { ranges: vec!["10.77.0.100-10.77.0.200".parse().expect("a range")], ..network() };
-        let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
         let mut world = World::default();
         world.apply(&Change::PutLease(Lease {
             ip: wanted,
             mac: request.client.mac,
             ..lease(0, LeaseState::Offered, NOW + 1)
         }));
-        let view = View {
-            world: &world,
-            network: &network,
-            shared: &[],
-            server: SERVER,
-            server_identifier: SERVER,
-            firmware: &firmware,
-            http_port: 8080,
-            domain: None,
-            names: false,
-            options: &Options::new(),
-            serves_strangers: true,
-        };
+        let options = Options::new();
+        let view = view(&world, &network, &options, None);
         let reply = respond(&request, &view, Timestamp(NOW)).reply.expect(name);
         assert_eq!(reply.message.opts().msg_type(), Some(M::Ack), "{name}");
         assert_eq!(reply.message.yiaddr(), wanted, "{name}");

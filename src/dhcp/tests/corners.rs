@@ -19,20 +19,8 @@ fn world(leases: &[Lease]) -> World {
 
 fn decide_on(network: &Network, server: Ipv4Addr, world: &World, message: Message) -> Decision {
     let request = Request::new(message).expect("a client's message");
-    let firmware = FirmwareTable::new(&[]).expect("the built-in tables");
-    let view = View {
-        world,
-        network,
-        shared: &[],
-        server,
-        server_identifier: server,
-        firmware: &firmware,
-        http_port: 8080,
-        domain: None,
-        names: false,
-        options: &Options::new(),
-        serves_strangers: true,
-    };
+    let options = Options::new();
+    let view = View { server, server_identifier: server, ..view(world, network, &options, None) };
     respond(&request, &view, Timestamp(NOW))
 }
 

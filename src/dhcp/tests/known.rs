@@ -83,19 +83,8 @@ fn who_has_a_lease_is_served_when_strangers_are_not() {
         ("who had one", vec![lease(1, LeaseState::Released, 1)], true),
     ] {
         let world = world(&leases, None);
-        let view = View {
-            world: &world,
-            network: &network,
-            shared: &[],
-            server: SERVER,
-            server_identifier: SERVER,
-            firmware: &FIRMWARE,
-            http_port: 8080,
-            domain: None,
-            names: false,
-            options: &Options::new(),
-            serves_strangers: false,
-        };
+        let options = Options::new();
+        let view = View { serves_strangers: false, ..view(&world, &network, &options, None) };
         let request = Request::new(message(1, M::Discover, vec![])).expect("a request");
         assert_eq!(respond(&request, &view, Timestamp(NOW)).reply.is_some(), served, "{who}");
     }

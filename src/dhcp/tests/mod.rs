@@ -76,21 +76,29 @@ pub fn lease(n: u8, state: LeaseState, expires: u64) -> Lease {
 /// Decides about a message in a world.
 pub fn decide(world: &World, message: Message, now: u64) -> Decision {
     let request = Request::new(message).expect("a client's message");
-    let network = network();
-    let view = View {
+    respond(&request, &view(world, &network(), &Options::new(), Some("mgmt.example")), Timestamp(now))
+}
+
+/// What is known beside a message, where this network is the only one on its link.
+pub fn view<'a>(
+    world: &'a World,
+    network: &'a Network,
+    options: &'a Options,
+    domain: Option<&'a str>,
+) -> View<'a> {
+    View {
         world,
-        network: &network,
+        network,
         shared: &[],
         server: SERVER,
         server_identifier: SERVER,
         firmware: &FIRMWARE,
         http_port: 8080,
-        domain: Some("mgmt.example"),
+        domain,
         names: false,
-        options: &Options::new(),
+        options,
         serves_strangers: true,
-    };
-    respond(&request, &view, Timestamp(now))
+    }
 }
 
 /// Sets the broadcast flag.

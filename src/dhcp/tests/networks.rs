@@ -65,17 +65,10 @@ impl Site {
             .collect();
         let (server, server_identifier) = place(network);
         let view = View {
-            world: &self.world,
-            network,
             shared: &shared,
             server,
             server_identifier,
-            firmware: &FIRMWARE,
-            http_port: 8080,
-            domain: None,
-            names: false,
-            options: &network.options,
-            serves_strangers: true,
+            ..view(&self.world, network, &network.options, None)
         };
         let decision = match network.dhcp {
             crate::model::DhcpMode::Proxy => assist(request, &view, Timestamp(now)),

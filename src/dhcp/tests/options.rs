@@ -29,21 +29,8 @@ fn answered(kind: M, options: Vec<O>, raw: &[u8], configured: &str) -> Vec<u8> {
     let request = Request::parse(&bytes).expect("a request");
     let table: serde_json::Value = serde_json::from_str(configured).expect("JSON");
     let options = from_table(&table).expect("options");
-    let network = network();
-    let world = world();
-    let view = View {
-        world: &world,
-        network: &network,
-        shared: &[],
-        server: SERVER,
-        server_identifier: SERVER,
-        firmware: &FIRMWARE,
-        http_port: 8080,
-        domain: Some("mgmt.example"),
-        names: false,
-        options: &options,
-        serves_strangers: true,
-    };
+    let (world, network) = (world(), network());
+    let view = view(&world, &network, &options, Some("mgmt.example"));
     respond(&request, &view, Timestamp(NOW)).reply.expect("an answer").encode().expect("it encodes")
 }
 

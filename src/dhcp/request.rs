@@ -52,6 +52,17 @@ pub enum RequestError {
     NoMessageType,
 }
 
+/// How a message reached us. A client that renews sends it to us, maybe through routers, one that rebinds to everybody on its link
+/// (RFC 2131 section 4.3.2); nothing in the message itself tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cast {
+    /// Sent to an address of ours.
+    Unicast,
+    /// Sent to everybody on a link.
+    #[default]
+    Broadcast,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -97,6 +108,8 @@ pub struct Request {
     pub message_type: MessageType,
     /// Who asks.
     pub client: Client,
+    /// How it came; [`Cast::Broadcast`] until [`Request::sent`] says otherwise.
+    pub cast: Cast,
     /// The message, for what the reply copies.
     pub message: Message,
 }
@@ -157,7 +170,13 @@ impl Request {
             relayed: !message.giaddr().is_unspecified(),
             fqdn: None,
         };
-        Ok(Self { message_type, client, message })
+        Ok(Self { message_type, client, cast: Cast::default(), message })
+    }
+
+    /// The same, as it came.
+    #[must_use]
+    pub fn sent(self, cast: Cast) -> Self {
+        Self { cast, ..self }
     }
 
     /// The address it asks for (option 50).

@@ -208,6 +208,80 @@ fn a_client_gets_the_options_and_the_server_of_the_network_it_is_placed_on() {
     }
 }
 
+/// Client 1 has an address on every network and asks to keep one of them, from where it is.
+#[test]
+fn who_renews_is_believed_and_who_rebinds_is_where_it_asks() {
+    let on_br1 = Network { interface: Some("br1".into()), ..subnet(80) };
+    let beside = Network { shared: Some("rack".into()), ..subnet(79) };
+    let here = Network { shared: Some("rack".into()), ..network() };
+    let networks = [here, subnet(78), beside, on_br1];
+    for (rule, cast, giaddr, ciaddr, expected) in [
+        ("RFC 2131 4.3.2 RENEWING: here", Cast::Unicast, "", "10.77.0.100", Some("10.77.0.100")),
+        (
+            "RENEWING, past the relay: ciaddr is trusted",
+            Cast::Unicast,
+            "",
+            "10.78.0.100",
+            Some("10.78.0.100"),
+        ),
+        ("RENEWING, on a link of two networks", Cast::Unicast, "", "10.79.0.100", Some("10.79.0.100")),
+        // Our address there is on the client's own link: what comes in by another did not come through routers.
+        ("RENEWING, by another link than its own", Cast::Unicast, "", "10.80.0.100", None),
+        ("RENEWING, of no network", Cast::Unicast, "", "10.99.0.100", None),
+        ("RFC 2131 4.3.2 REBINDING: here", Cast::Broadcast, "", "10.77.0.100", Some("10.77.0.100")),
+        ("REBINDING, on a link of two networks", Cast::Broadcast, "", "10.79.0.100", Some("10.79.0.100")),
+        ("REBINDING, with an address from behind the relay", Cast::Broadcast, "", "10.78.0.100", None),
+        ("REBINDING, with an address of another link", Cast::Broadcast, "", "10.80.0.100", None),
+        ("REBINDING, of no network", Cast::Broadcast, "", "10.99.0.100", None),
+        // RFC 2131 4.3.6 table 4: a broadcast. The relay passes it on.
+        ("REBINDING, behind its relay", Cast::Unicast, "10.78.0.1", "10.78.0.100", Some("10.78.0.100")),
+        ("REBINDING, behind another relay", Cast::Unicast, "10.78.0.1", "10.77.0.100", None),
+    ] {
+        let mut site = Site::new(networks.to_vec());
+        for n in [77, 78, 79, 80] {
+            let held = Lease { ip: Ipv4Addr::new(10, n, 0, 100), ..lease(1, LeaseState::Bound, NOW + 1000) };
+            site.world.apply(&Change::PutLease(held));
+        }
+        let mut asked = message(1, M::Request, vec![]);
+        asked.set_ciaddr(ciaddr.parse::<Ipv4Addr>().expect("an address"));
+        let request = match giaddr {
+            "" => Request::new(asked).expect("a request"),
+            giaddr => relayed(asked, giaddr, &[]),
+        };
+        let decision = site.ask(&request.sent(cast), NOW);
+        let reply = decision.reply.expect(rule);
+        let kind = reply.message.opts().msg_type();
+        assert_eq!(kind, Some(if expected.is_some() { M::Ack } else { M::Nak }), "{rule}");
+        let to: Option<Ipv4Addr> = expected.map(|ip| ip.parse().expect("an address"));
+        assert_eq!(reply.message.yiaddr(), to.unwrap_or(Ipv4Addr::UNSPECIFIED), "{rule}");
+        if expected.is_none() {
+            // RFC 2131 4.3.2: broadcast, by the relay where there is one.
+            let relay = giaddr.parse().map_or(Destination::Broadcast, Destination::Relay);
+            assert_eq!(reply.destination, relay, "{rule}");
+            let why = O::Message("that address is of another network".into());
+            assert_eq!(reply.message.opts().get(OptionCode::Message), Some(&why), "{rule}");
+            assert_eq!(decision.changes, [], "{rule}: what it has elsewhere is its own until it runs out");
+        }
+    }
+}
+
+/// RFC 2131 section 4.3.5: an INFORM is answered where its sender is.
+#[test]
+fn who_broadcasts_an_inform_is_where_it_asks() {
+    for (cast, ciaddr, expected) in [
+        (Cast::Broadcast, "10.77.0.9", Some("10.77.0.9")),
+        (Cast::Broadcast, "10.78.0.9", None),
+        (Cast::Unicast, "10.78.0.9", Some("10.78.0.9")),
+    ] {
+        let mut site = Site::new(vec![network(), subnet(78)]);
+        let mut inform = message(1, M::Inform, vec![]);
+        inform.set_ciaddr(ciaddr.parse::<Ipv4Addr>().expect("an address"));
+        let decision = site.ask(&Request::new(inform).expect("a request").sent(cast), NOW);
+        let to = expected.map(|ip| Destination::Unicast(ip.parse().expect("an address")));
+        assert_eq!(decision.reply.map(|reply| reply.destination), to, "{cast:?} from {ciaddr}");
+    }
+}
+
 fn reserving(key: ClientKey, ip: &str) -> Network {
     let mut reservations = Reservations::default();
     let name = Some("node-12".parse().expect("a name"));

@@ -162,17 +162,27 @@ pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
     reply(message, request, destination, options)
 }
 
-/// What to boot, and nothing else: another server gives the address (PXE specification 2.1, section 2.2.3).
-pub fn boot_only(request: &Request, message_type: MessageType, view: &View<'_>, file: &BootFile) -> Reply {
+/// What to boot, and nothing else: another server gives the address and all that belongs to it (PXE specification 2.1, section 2.2.3).
+pub fn boot_only(
+    request: &Request,
+    message_type: MessageType,
+    view: &View<'_>,
+    file: Option<&BootFile>,
+) -> Reply {
     let mut message = answer(request, message_type, view.server);
     message.set_ciaddr(request.message.ciaddr());
-    name_boot_file(&mut message, file, &request.client.kind);
+    if let Some(file) = file {
+        name_boot_file(&mut message, file, &request.client.kind);
+    }
+    let mut options = view.options.clone();
+    options.retain(|code, _| options::is_for_boot(*code));
+    follow(&mut message, &options);
     if !matches!(request.client.kind, ClientKind::HttpBoot(_)) {
         // iPXE, too, knows such an offer by this class.
         message.opts_mut().insert(DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
     }
     let destination = destination(request, view.network, Ipv4Addr::UNSPECIFIED);
-    reply(message, request, destination, Options::new())
+    reply(message, request, destination, options)
 }
 
 /// A NAK (RFC 2131 section 4.3.2 and table 3).

@@ -11,7 +11,7 @@ pub mod write;
 
 use std::collections::BTreeMap;
 
-pub use table::{Known, find};
+pub use table::{Known, find, is_for_boot};
 pub use value::{Kind, parse};
 pub use write::{Limits, write};
 

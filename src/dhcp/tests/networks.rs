@@ -412,6 +412,73 @@ fn beside_another_server() {
 }
 
 #[test]
+fn options_beside_another_server() {
+    use crate::dhcp::options::{from_table, write::collect};
+    let configured = serde_json::json!({
+        "boot-file-name": "own.efi",
+        "tftp-server-name": "10.77.0.9",
+        "vendor-encapsulated-options": {"discovery-control": 3},
+        "tftp-server-address": "10.77.0.9",
+        "224:text": "own",
+        "225:text": "not asked for",
+        // Of the appliance's own table, which holds for all networks.
+        "routers": "10.77.0.9", "domain-name-servers": "10.77.0.9", "ntp-servers": "10.77.0.9",
+    });
+    let options = from_table(&configured).expect("options");
+    let nine = [10, 77, 0, 9];
+    let asks =
+        |codes: &[u8]| O::ParameterRequestList(codes.iter().map(|code| OptionCode::from(*code)).collect());
+    let us = O::ServerIdentifier(SERVER);
+    for (rule, asked) in [
+        ("an offer", pxe(M::Discover, vec![asks(&[1, 3, 6, 42, 43, 66, 67, 150, 224])])),
+        ("at port 4011", pxe(M::Request, vec![asks(&[1, 3, 6, 42, 43, 66, 67, 150, 224]), us])),
+    ] {
+        let proxy = crate::model::DhcpMode::Proxy;
+        let mut site =
+            Site::new(vec![Network { dhcp: proxy, ranges: vec![], options: options.clone(), ..network() }]);
+        let decision = site.ask(&Request::new(asked).expect("a request"), NOW);
+        let reply = decision.reply.expect(rule);
+        assert_eq!(reply.message.siaddr(), Ipv4Addr::from(nine), "RFC 2132 9.4: {rule}: the header follows");
+        assert_eq!(reply.message.fname(), Some(&b"own.efi"[..]), "RFC 2132 9.5: {rule}");
+        let given = collect(&reply.encode().expect("it encodes")[240..]);
+        for (source, code, expected) in [
+            ("PXE 2.1 table 2-1", 43, Some(&[6, 1, 3, 255][..])),
+            ("PXE 2.1 2.2.3: what kind of server we are", 60, Some(b"PXEClient")),
+            ("RFC 2132 9.4", 66, Some(b"10.77.0.9")),
+            ("RFC 2132 9.5", 67, Some(b"own.efi")),
+            ("RFC 5859 3", 150, Some(&nine)),
+            ("RFC 3942: the site's own", 224, Some(b"own")),
+            ("RFC 2131 4.3.1: not asked for", 225, None),
+            ("PXE 2.1 2.2.3: of the other server: netmask", 1, None),
+            ("of the other server: router", 3, None),
+            ("of the other server: name servers", 6, None),
+            ("of the other server: time", 42, None),
+            ("of the other server: lease time", 51, None),
+        ] {
+            assert_eq!(given.get(&code).map(Vec::as_slice), expected, "{rule}: {source}: {code}");
+        }
+        let told = decision.event.map(|event| format!("{event:?}")).unwrap_or_default();
+        assert!(told.contains("own.efi"), "the timeline tells what it was given: {told}");
+    }
+}
+
+/// No table names a file for it, and the operator does.
+#[test]
+fn firmware_that_we_do_not_know_beside_another_server() {
+    let class = O::ClassIdentifier(b"PXEClient:Arch:00027:UNDI:003016".to_vec());
+    for (options, expected) in [(vec![], None), (vec![(67, b"own.efi".to_vec())], Some(&b"own.efi"[..]))] {
+        let proxy = crate::model::DhcpMode::Proxy;
+        let options = options.into_iter().collect();
+        let mut site = Site::new(vec![Network { dhcp: proxy, ranges: vec![], options, ..network() }]);
+        let asked = message(1, M::Discover, vec![class.clone()]);
+        let decision = site.ask(&Request::new(asked).expect("a request"), NOW);
+        let file = decision.reply.as_ref().and_then(|reply| reply.message.fname());
+        assert_eq!(file, expected, "PXE 2.1 2.2.3");
+        assert_eq!(decision.silent.is_none(), expected.is_some());
+    }
+}
+
+#[test]
 fn what_the_other_server_gives_is_learned() {
     let proxy = Network { dhcp: crate::model::DhcpMode::Proxy, ranges: vec![], ..network() };
     let theirs = O::ServerIdentifier(Ipv4Addr::new(10, 77, 0, 2));

@@ -9,7 +9,7 @@ use crate::boot::{BootFile, ClientKind};
 use crate::model::{MacAddr, Network};
 
 use super::options::value::default_route;
-use super::options::{self, Options};
+use super::options::{self, Options, VENDOR_OPTIONS, pxe};
 use super::place::View;
 use super::request::Request;
 
@@ -176,6 +176,14 @@ pub fn boot_only(
     }
     let mut options = view.options.clone();
     options.retain(|code, _| options::is_for_boot(*code));
+    if matches!(request.client.kind, ClientKind::Ipxe(_)) {
+        // With the class beside it, iPXE would go by the menu, which is its firmware's, and not by its script.
+        options.remove(&VENDOR_OPTIONS);
+    }
+    if let Some(item) = request.client.boot_item {
+        // Who chose a line of the menu takes no answer that names another.
+        options.insert(VENDOR_OPTIONS, pxe::chosen(item));
+    }
     follow(&mut message, &options);
     if !matches!(request.client.kind, ClientKind::HttpBoot(_)) {
         // iPXE, too, knows such an offer by this class.

@@ -16,7 +16,7 @@ pub use value::{Kind, parse};
 pub use write::{Limits, write};
 
 /// RFC 2132 section 8.4.
-const VENDOR_OPTIONS: u8 = 43;
+pub const VENDOR_OPTIONS: u8 = 43;
 
 /// Options by number, each as its bytes.
 pub type Options = BTreeMap<u8, Vec<u8>>;

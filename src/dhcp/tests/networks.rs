@@ -462,6 +462,40 @@ fn options_beside_another_server() {
     }
 }
 
+/// A menu is for firmware. Who chose a line of it is told that line again; iPXE, which has a script, is shown none.
+#[test]
+fn a_boot_menu_beside_another_server() {
+    use dhcproto::v4::UnknownOption;
+    let menu = vec![6, 1, 7, 255];
+    let chosen = [71, 4, 0, 15, 0, 0, 255];
+    let class = |text: &str| O::ClassIdentifier(text.as_bytes().to_vec());
+    let (pxe, ipxe) = (class("PXEClient:Arch:00007:UNDI:003016"), O::UserClass(b"iPXE".to_vec()));
+    let item = O::Unknown(UnknownOption::new(OptionCode::VendorExtensions, chosen.to_vec()));
+    for (rule, kind, options, expected) in [
+        ("PXE 2.1 table 2-1: the menu", M::Discover, vec![pxe.clone()], Some(&menu[..])),
+        ("PXE 2.1 tag 71: what it chose", M::Request, vec![pxe.clone(), item.clone()], Some(&chosen[..])),
+        ("iPXE goes by its script", M::Discover, vec![pxe, ipxe], None),
+        // RFC 2132 8.4: another vendor's option 43.
+        (
+            "firmware that boots over HTTP",
+            M::Request,
+            vec![class("HTTPClient"), O::ClientSystemArchitecture(16.into()), item],
+            Some(&menu),
+        ),
+    ] {
+        let (dhcp, vendor) = (crate::model::DhcpMode::Proxy, [(43, menu.clone())].into());
+        let mut site = Site::new(vec![Network { dhcp, ranges: vec![], options: vendor, ..network() }]);
+        let mut asked = message(1, kind, options);
+        if kind == M::Request {
+            asked.set_ciaddr(ip(3));
+        }
+        let request = Request::parse(&asked.to_vec().expect("it encodes")).expect("a request");
+        let reply = site.ask(&request, NOW).reply.expect(rule);
+        let given = crate::dhcp::options::write::collect(&reply.encode().expect("it encodes")[240..]);
+        assert_eq!(given.get(&43).map(Vec::as_slice), expected, "{rule}");
+    }
+}
+
 /// No table names a file for it, and the operator does.
 #[test]
 fn firmware_that_we_do_not_know_beside_another_server() {

@@ -105,21 +105,13 @@ impl Appliance {
         self.config.networks.iter().map(|network| view(&world, network, at)).collect()
     }
 
-    /// The network of this subnet, or with this address in it, or on this interface.
+    /// The network of this subnet or prefix, or with this address in it, or on this interface.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or several are on the interface.
     pub fn network(&self, name: &str) -> Result<NetworkView, AppError> {
-        let ip = name.parse::<Ipv4Addr>().ok();
-        let is_it = |network: &&Network| {
-            network.subnet.to_string() == name
-                || network.interface.as_deref() == Some(name)
-                || ip.is_some_and(|ip| network.subnet.contains(ip))
-        };
-        let found = self.config.networks.iter().find(is_it);
-        found.map(|network| view(&self.view(), network, now())).ok_or_else(|| {
-            AppError::NotFound(format!("there is no network '{name}'; `firstlight network list` shows them"))
-        })
+        let network = named(&self.config.networks, name)?;
+        Ok(view(&self.view(), network, now()))
     }
 
     /// Told when a client on an interface names another DHCP server.
@@ -238,6 +230,37 @@ fn pool6(world: &World, network: &Network6, at: Timestamp) -> Pool6View {
     let [bound, kept, declined] = counts;
     let (subnet, range) = (network.subnet.to_string(), network.range.to_string());
     Pool6View { subnet, range, bound, kept, declined }
+}
+
+fn named<'n>(networks: &'n [Network], name: &str) -> Result<&'n Network, AppError> {
+    let ip = name.parse::<IpAddr>().ok();
+    let is_it = |network: &&Network| {
+        let prefix = network.v6.as_ref().map(|v6| v6.subnet);
+        network.subnet.to_string() == name
+            || prefix.is_some_and(|prefix| prefix.to_string() == name)
+            || match ip {
+                Some(IpAddr::V4(ip)) => network.subnet.contains(ip),
+                Some(IpAddr::V6(ip)) => prefix.is_some_and(|prefix| prefix.contains(ip)),
+                None => false,
+            }
+    };
+    if let Some(network) = networks.iter().find(is_it) {
+        return Ok(network);
+    }
+    let there: Vec<&Network> =
+        networks.iter().filter(|network| network.interface.as_deref() == Some(name)).collect();
+    match there.as_slice() {
+        [network] => Ok(network),
+        [] => {
+            let hint = "`firstlight network list` shows them";
+            Err(AppError::NotFound(format!("there is no network '{name}'; {hint}")))
+        }
+        several => {
+            let subnets: Vec<String> = several.iter().map(|network| network.subnet.to_string()).collect();
+            let subnets = subnets.join(" and ");
+            Err(AppError::Refused(format!("{name} has the networks {subnets}; name one by its subnet")))
+        }
+    }
 }
 
 fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
@@ -379,5 +402,35 @@ mod tests {
         let seen = view(&world, &network, Timestamp(NOW));
         assert_eq!((seen.addresses, seen.bound, seen.free), (100, 19, 81));
         assert_eq!((seen.new_clients, seen.full_in_days), (14, Some(40)), "two a day");
+    }
+
+    #[test]
+    fn networks_are_found_by_what_is_known_of_them() {
+        let on = |interface: &str, subnet: &str| Network {
+            interface: Some(interface.into()),
+            ..Network::new(subnet.parse().expect("a subnet"))
+        };
+        let prefix = "fd00:77::/64".parse::<crate::model::Subnet6>().expect("a prefix");
+        let v6 = Network6 { subnet: prefix, range: prefix.usual_range(), dns: vec![], advertise: true };
+        let networks = [
+            Network { v6: Some(v6), ..on("br0", "10.77.0.0/24") },
+            on("br1", "10.78.0.0/24"),
+            on("br1", "10.79.0.0/24"),
+        ];
+        for (name, expected) in [
+            ("10.77.0.0/24", Ok("10.77.0.0/24")),
+            ("10.79.0.9", Ok("10.79.0.0/24")),
+            ("fd00:77::/64", Ok("10.77.0.0/24")),
+            ("fd00:77::9", Ok("10.77.0.0/24")),
+            ("br0", Ok("10.77.0.0/24")),
+            ("br1", Err("br1 has the networks 10.78.0.0/24 and 10.79.0.0/24; name one by its subnet")),
+            ("br9", Err("there is no network 'br9'; `firstlight network list` shows them")),
+            ("10.77.0.0/16", Err("there is no network '10.77.0.0/16'; `firstlight network list` shows them")),
+            ("fd00:78::9", Err("there is no network 'fd00:78::9'; `firstlight network list` shows them")),
+        ] {
+            let found = named(&networks, name).map(|network| network.subnet.to_string());
+            let found = found.map_err(|error| error.to_string());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ mod rack;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use programs::ok;
@@ -273,6 +273,12 @@ fn leases_of_dnsmasq_are_taken_over() {
     let line = |text: &str| {
         text.lines().find(|line| line.contains("fixed-address")).expect("an address").trim().to_owned()
     };
+    // It answers before it writes.
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(&file).is_ok_and(|leases| leases.contains(host.mac())) {
+        assert!(Instant::now() < deadline, "dnsmasq writes its leases down");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     drop(dnsmasq);
 
     let tables =

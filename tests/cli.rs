@@ -3,11 +3,13 @@
 mod appliance;
 mod rack;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use appliance::{Appliance, NETWORK};
 use rack::Rack;
+use serde_json::Value;
 
 fn firstlight() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_firstlight"))
@@ -54,6 +56,8 @@ fn every_list_and_show_speaks_table_json_and_yaml() {
         &["image", "verify", "demo@1"],
         &["lease", "list"],
         &["lease", "show", &ip],
+        &["network", "list"],
+        &["network", "show", "br0"],
         &["event", "list"],
         &["event", "list", "--node", "n1", "--limit", "2"],
     ] {
@@ -68,6 +72,94 @@ fn every_list_and_show_speaks_table_json_and_yaml() {
     let table = appliance.ok(&["node", "list"]);
     assert!(table.starts_with("NAME  MAC"), "{table}");
     assert!(appliance.json(&["node", "list", "--state", "ready"]).as_array().is_some_and(Vec::is_empty));
+    appliance.stop();
+}
+
+/// The value beside each word of a `show` command's block.
+fn block(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+#[test]
+fn a_lease_and_a_network_are_shown_as_they_are() {
+    let rack = Rack::new("shown").expect("a rack");
+    let mut appliance = furnished(&rack);
+    let node = appliance.node("n1").expect("n1");
+    let (ip, mac) = (node["ip"].as_str().expect("an address"), node["macs"][0].as_str().expect("a MAC"));
+    for (approved, kind) in [(false, "sticky"), (true, "reserved")] {
+        if approved {
+            appliance.ok(&["node", "approve", "n1"]);
+        }
+        let lease = appliance.json(&["lease", "show", ip]);
+        let all = appliance.json(&["lease", "list"]);
+        assert_eq!(lease, all[0], "one is shown as in the list");
+        for (what, expected) in [
+            ("ip", Value::from(ip)),
+            ("mac", mac.into()),
+            ("node", "n1".into()),
+            ("active", true.into()),
+            ("state", "bound".into()),
+            ("reserved", approved.into()),
+        ] {
+            assert_eq!(lease[what], expected, "{what}: {lease}");
+        }
+        let text = appliance.ok(&["lease", "show", ip]);
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let [names, values] = words.as_slice() else { panic!("two lines: {text}") };
+        assert_eq!(names[..], ["IP", "MAC", "NODE", "STATE", "KIND", "EXPIRES"]);
+        assert_eq!(values[..5], [ip, mac, "n1", "active", kind], "{text}");
+    }
+
+    // By its subnet, its interface, or any address in it.
+    let network = appliance.json(&["network", "show", "10.77.0.0/24"]);
+    assert_eq!(network, appliance.json(&["network", "list"])[0], "one is shown as in the list");
+    for name in ["br0", ip, "10.77.0.250"] {
+        assert_eq!(appliance.json(&["network", "show", name]), network, "{name}");
+    }
+    for (what, expected) in [
+        ("subnet", Value::from("10.77.0.0/24")),
+        ("interface", "br0".into()),
+        ("dhcp", "full".into()),
+        ("gateway", "10.77.0.1".into()),
+        ("ranges", vec!["10.77.0.100-10.77.0.200"].into()),
+        ("addresses", 101.into()),
+        ("bound", 1.into()),
+        ("kept", 0.into()),
+        ("declined", 0.into()),
+        ("free", 100.into()),
+        ("reservations", 0.into()),
+        ("new_clients", 1.into()),
+    ] {
+        assert_eq!(network[what], expected, "{what}: {network}");
+    }
+    assert_eq!(network.get("full_in_days"), None, "an hour tells nothing of the years: {network}");
+    let text = appliance.ok(&["network", "show", "10.77.0.0/24"]);
+    let shown = block(&text);
+    for (what, expected) in [
+        ("subnet", "10.77.0.0/24"),
+        ("interface", "br0"),
+        ("shared network", "-"),
+        ("dhcp", "full"),
+        ("gateway", "10.77.0.1"),
+        ("ranges", "10.77.0.100-10.77.0.200"),
+        ("addresses", "101"),
+        ("bound", "1"),
+        ("kept for clients", "0"),
+        ("declined", "0"),
+        ("free", "100"),
+        ("reservations", "0"),
+        ("new in 7 days", "1"),
+        ("full", "-"),
+    ] {
+        assert_eq!(shown.get(what).map(String::as_str), Some(expected), "{what}:\n{text}");
+    }
+
+    // What an operator takes back is free.
+    appliance.ok(&["lease", "release", ip]);
+    assert!(appliance.refused(&["lease", "show", ip]).contains(&format!("nobody holds {ip}")));
+    let network = appliance.json(&["network", "show", "br0"]);
+    assert_eq!((&network["bound"], &network["free"]), (&0.into(), &101.into()), "{network}");
     appliance.stop();
 }
 
@@ -86,6 +178,17 @@ fn verbs_change_what_they_say_and_refusals_are_one_line() {
         (&["image", "remove", "other@1"], "is not imported"),
         (&["image", "import", "/nowhere/demo.toml"], "cannot read /nowhere/demo.toml, the manifest"),
         (&["lease", "release", "10.77.0.199"], "nobody holds 10.77.0.199"),
+        (
+            &["lease", "show", "10.77.0.199"],
+            "nobody holds 10.77.0.199; `firstlight lease list` shows who holds what",
+        ),
+        (&["lease", "show", "fd00::1"], "nobody holds fd00::1"),
+        (
+            &["network", "show", "10.99.0.0/24"],
+            "there is no network '10.99.0.0/24'; `firstlight network list` shows them",
+        ),
+        (&["network", "show", "10.78.0.9"], "there is no network '10.78.0.9'"),
+        (&["network", "show", "br9"], "there is no network 'br9'"),
     ] {
         let error = appliance.refused(command);
         assert!(error.contains(wanted), "{command:?}: {error}");
@@ -149,6 +252,7 @@ fn exit_codes_and_broken_pipes() {
         (&["node", "pin", "n1", "no-version"], 2, "not an image reference"),
         (&["node", "list", "--state", "redy"], 2, "a similar value exists: 'ready'"),
         (&["node", "show", ""], 2, "a value is required"),
+        (&["lease", "show", "n1"], 2, "invalid IP address syntax"),
         (&["node", "approve"], 2, "required"),
         (&["--server", "unix:/nowhere/sock", "status"], 1, "no appliance answers at unix:/nowhere/sock"),
         (&["--server", "http://localhost", "status"], 1, "only unix:PATH"),

@@ -6,7 +6,8 @@ mod programs;
 mod rack;
 
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use programs::ok;
@@ -220,7 +221,38 @@ name = "node-12"
     );
     let told = appliance.ok(&["node", "timeline", former.trim()]);
     assert!(told.contains("renamed from node-12 to node-"), "{told}");
+    moves_to_our_link(&rack, &appliance, &relay, &hosts[1]);
     appliance.stop();
+}
+
+/// The server in port 13 is moved to the appliance's own link, and keeps its address. Nobody hears it where it asks first (RFC 2131
+/// section 4.3.2, RENEWING); when it asks everybody (REBINDING), it is told to get another.
+fn moves_to_our_link(rack: &Rack, appliance: &Appliance<'_>, relay: &Host, mover: &Host) {
+    mover.run("ip", &["addr", "add", "10.78.0.100/24", "dev", "eth0"]).expect("the address");
+    mover.run("ip", &["route", "add", "default", "via", "10.78.0.2"]).expect("a route");
+    let mut udhcpc = mover.command("udhcpc");
+    let pid = mover.dir().join("udhcpc.pid");
+    udhcpc.args(["-f", "-i", "eth0", "-s", "/bin/true", "-p"]).arg(&pid);
+    let _client = mover.spawn_logged(udhcpc, "udhcpc.log").expect("udhcpc");
+    let log = || std::fs::read_to_string(mover.dir().join("udhcpc.log")).unwrap_or_default();
+    let bound = |ip: &str| log().contains(&format!("lease of {ip}")).then_some(());
+    appliance.wait("a lease", PATIENCE, || bound("10.78.0.100 obtained"));
+    ok(Command::new("ip").args([
+        "-n",
+        relay.namespace(),
+        "link",
+        "set",
+        "down13",
+        "netns",
+        rack.namespace(),
+    ]));
+    rack.ip("link set down13 master br0 up").expect("another link");
+    let pid = std::fs::read_to_string(pid).expect("its process");
+    ok(mover.command("kill").args(["-USR1", pid.trim()]));
+    appliance.wait("an address of its new link", PATIENCE, || bound("10.77.0."));
+    let mac = mover.run("cat", &["/sys/class/net/eth0/address"]).expect("its MAC");
+    let told = appliance.ok(&["node", "timeline", mac.trim()]);
+    assert!(told.contains("that address is of another network"), "{told}\n{}", log());
 }
 
 /// A rack moves from dnsmasq to us: every client keeps its address.
@@ -241,6 +273,12 @@ fn leases_of_dnsmasq_are_taken_over() {
     let line = |text: &str| {
         text.lines().find(|line| line.contains("fixed-address")).expect("an address").trim().to_owned()
     };
+    // It answers before it writes.
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(&file).is_ok_and(|leases| leases.contains(host.mac())) {
+        assert!(Instant::now() < deadline, "dnsmasq writes its leases down");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     drop(dnsmasq);
 
     let tables =

@@ -11,9 +11,14 @@ use crate::model::{DhcpMode, EventKind, LeaseState, Network, Network6, Timestamp
 
 use super::{AppError, Appliance, now};
 
-/// The growth of so many days is taken to go on.
-const DAYS: u64 = 7;
+/// New clients of so long are counted, and their growth is taken to go on, milliseconds.
+const WEEK_MS: u64 = 7 * DAY_MS;
 const DAY_MS: u64 = 86_400_000;
+/// Whatever is there already asks in the first hours of a network that is taken into service: that is no growth. And what was watched
+/// for less tells nothing. Milliseconds.
+const SETTLING_MS: u64 = 6 * 3_600_000;
+/// A pool that lasts longer is not full in any sight.
+const FAR_DAYS: u64 = 3650;
 /// Addresses that are looked at one by one; of larger pools only the leases are counted.
 const COUNTED: u32 = 1 << 20;
 /// A server that was not heard for so long is gone, milliseconds: it is asked every ten minutes.
@@ -100,21 +105,13 @@ impl Appliance {
         self.config.networks.iter().map(|network| view(&world, network, at)).collect()
     }
 
-    /// The network of this subnet, or with this address in it, or on this interface.
+    /// The network of this subnet or prefix, or with this address in it, or on this interface.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or several are on the interface.
     pub fn network(&self, name: &str) -> Result<NetworkView, AppError> {
-        let ip = name.parse::<Ipv4Addr>().ok();
-        let is_it = |network: &&Network| {
-            network.subnet.to_string() == name
-                || network.interface.as_deref() == Some(name)
-                || ip.is_some_and(|ip| network.subnet.contains(ip))
-        };
-        let found = self.config.networks.iter().find(is_it);
-        found.map(|network| view(&self.view(), network, now())).ok_or_else(|| {
-            AppError::NotFound(format!("there is no network '{name}'; `firstlight network list` shows them"))
-        })
+        let network = named(&self.config.networks, name)?;
+        Ok(view(&self.view(), network, now()))
     }
 
     /// Told when a client on an interface names another DHCP server.
@@ -235,6 +232,37 @@ fn pool6(world: &World, network: &Network6, at: Timestamp) -> Pool6View {
     Pool6View { subnet, range, bound, kept, declined }
 }
 
+fn named<'n>(networks: &'n [Network], name: &str) -> Result<&'n Network, AppError> {
+    let ip = name.parse::<IpAddr>().ok();
+    let is_it = |network: &&Network| {
+        let prefix = network.v6.as_ref().map(|v6| v6.subnet);
+        network.subnet.to_string() == name
+            || prefix.is_some_and(|prefix| prefix.to_string() == name)
+            || match ip {
+                Some(IpAddr::V4(ip)) => network.subnet.contains(ip),
+                Some(IpAddr::V6(ip)) => prefix.is_some_and(|prefix| prefix.contains(ip)),
+                None => false,
+            }
+    };
+    if let Some(network) = networks.iter().find(is_it) {
+        return Ok(network);
+    }
+    let there: Vec<&Network> =
+        networks.iter().filter(|network| network.interface.as_deref() == Some(name)).collect();
+    match there.as_slice() {
+        [network] => Ok(network),
+        [] => {
+            let hint = "`firstlight network list` shows them";
+            Err(AppError::NotFound(format!("there is no network '{name}'; {hint}")))
+        }
+        several => {
+            let subnets: Vec<String> = several.iter().map(|network| network.subnet.to_string()).collect();
+            let subnets = subnets.join(" and ");
+            Err(AppError::Refused(format!("{name} has the networks {subnets}; name one by its subnet")))
+        }
+    }
+}
+
 fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
     let mut counts = [0_u64; 3];
     let mut taken = 0;
@@ -259,11 +287,9 @@ fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
             }
         }
     }
-    let week = Timestamp(at.0.saturating_sub(DAYS * DAY_MS));
     let leases = network.ranges.iter().flat_map(|range| world.leases_between(range.first, range.last));
-    let new =
-        leases.filter(|lease| world.node_with_mac(lease.mac).is_some_and(|node| node.first_seen > week));
-    let new_clients = u64::try_from(new.count()).unwrap_or(u64::MAX);
+    let first_seen: Vec<Timestamp> =
+        leases.filter_map(|lease| Some(world.node_with_mac(lease.mac)?.first_seen)).collect();
     let free = addresses.saturating_sub(taken);
     let [bound, kept, declined] = counts;
     NetworkView {
@@ -284,8 +310,127 @@ fn view(world: &World, network: &Network, at: Timestamp) -> NetworkView {
         declined,
         free,
         reservations: network.reservations.iter().count(),
-        new_clients,
-        full_in_days: (free * DAYS).checked_div(new_clients).filter(|days| *days < 3650),
+        new_clients: newer(&first_seen, at.0.saturating_sub(WEEK_MS)),
+        full_in_days: full_in_days(free, &first_seen, at),
         v6: network.v6.as_ref().map(|v6| pool6(world, v6, at)),
+    }
+}
+
+/// How many clients came after that moment.
+fn newer(first_seen: &[Timestamp], since: u64) -> u64 {
+    let newer = first_seen.iter().filter(|seen| seen.0 > since);
+    u64::try_from(newer.count()).unwrap_or(u64::MAX)
+}
+
+/// In how many days `free` addresses are gone, if as many new clients come as came in the last week, or since the first of them was
+/// there; none: too little was seen to tell, or it is not in sight.
+fn full_in_days(free: u64, first_seen: &[Timestamp], at: Timestamp) -> Option<u64> {
+    let settled = first_seen.iter().min()?.0.saturating_add(SETTLING_MS);
+    let since = settled.max(at.0.saturating_sub(WEEK_MS));
+    let watched = at.0.checked_sub(since).filter(|watched| *watched >= SETTLING_MS)?;
+    let days = u128::from(free) * u128::from(watched) / u128::from(DAY_MS);
+    let days = days.checked_div(u128::from(newer(first_seen, since)))?;
+    u64::try_from(days).ok().filter(|days| *days < FAR_DAYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+    const NOW: u64 = 1000 * DAY_MS;
+
+    /// So many clients, one every so many hours, the last one so many hours ago.
+    fn clients(count: u64, every: u64, last: u64) -> Vec<Timestamp> {
+        (0..count).map(|n| Timestamp(NOW - (last + n * every) * HOUR_MS)).collect()
+    }
+
+    #[test]
+    fn when_a_pool_is_full() {
+        let year = || clients(1, 1, 365 * 24);
+        let and = |one: Vec<Timestamp>, other: Vec<Timestamp>| [one, other].concat();
+        for (rule, free, first_seen, expected) in [
+            ("nobody ever came", 100, vec![], None),
+            ("all of them long ago", 100, clients(50, 24, 8 * 24), None),
+            ("24 a day for a month", 240, clients(30 * 24, 1, 0), Some(10)),
+            ("24 a day, since yesterday", 240, clients(25, 1, 0), Some(10)),
+            ("24 a day, for half a day", 240, clients(13, 1, 0), Some(10)),
+            ("two hours are too few to tell", 240, clients(3, 1, 0), None),
+            ("a hall that is switched on, and then nothing", 100, clients(60, 0, 20), None),
+            (
+                "a hall that is switched on, and then one a day",
+                10,
+                and(clients(60, 0, 78), clients(3, 24, 1)),
+                Some(10),
+            ),
+            ("an old network, and seven in the last week", 30, and(year(), clients(7, 24, 1)), Some(30)),
+            ("an old network that grew yesterday alone", 30, and(year(), clients(7, 1, 24)), Some(30)),
+            ("it is full", 0, clients(25, 1, 0), Some(0)),
+            ("less than a day is left", 5, clients(25, 1, 0), Some(0)),
+            ("a pool for ever", 1 << 40, clients(25, 1, 0), None),
+            ("a clock that was put back", 100, vec![Timestamp(NOW + HOUR_MS)], None),
+        ] {
+            assert_eq!(full_in_days(free, &first_seen, Timestamp(NOW)), expected, "{rule}");
+        }
+    }
+
+    #[test]
+    fn who_is_new_on_a_network() {
+        use crate::model::{Change, Lease, MacAddr, Node, NodeId};
+        let mut world = World::default();
+        // One that came every 12 hours since ten days; the last of another network.
+        for n in 0..20_u8 {
+            let mac = MacAddr([2, 0, 0, 0, 0, n]);
+            let name = format!("n{n}").parse().expect("a name");
+            let seen = Timestamp(NOW - (u64::from(n) * 12 + 1) * HOUR_MS);
+            world.apply(&Change::PutNode(Node::discovered(NodeId(n.into()), name, mac, seen)));
+            let ip = Ipv4Addr::new(10, if n < 19 { 77 } else { 78 }, 0, 100 + n);
+            let (state, expires) = (LeaseState::Bound, Timestamp(NOW + 1));
+            world.apply(&Change::PutLease(Lease {
+                ip,
+                mac,
+                state,
+                expires,
+                reserved: false,
+                hostname: None,
+            }));
+        }
+        let network = Network {
+            ranges: vec!["10.77.0.100-10.77.0.199".parse().expect("a range")],
+            ..Network::new("10.77.0.0/24".parse().expect("a subnet"))
+        };
+        let seen = view(&world, &network, Timestamp(NOW));
+        assert_eq!((seen.addresses, seen.bound, seen.free), (100, 19, 81));
+        assert_eq!((seen.new_clients, seen.full_in_days), (14, Some(40)), "two a day");
+    }
+
+    #[test]
+    fn networks_are_found_by_what_is_known_of_them() {
+        let on = |interface: &str, subnet: &str| Network {
+            interface: Some(interface.into()),
+            ..Network::new(subnet.parse().expect("a subnet"))
+        };
+        let prefix = "fd00:77::/64".parse::<crate::model::Subnet6>().expect("a prefix");
+        let v6 = Network6 { subnet: prefix, range: prefix.usual_range(), dns: vec![], advertise: true };
+        let networks = [
+            Network { v6: Some(v6), ..on("br0", "10.77.0.0/24") },
+            on("br1", "10.78.0.0/24"),
+            on("br1", "10.79.0.0/24"),
+        ];
+        for (name, expected) in [
+            ("10.77.0.0/24", Ok("10.77.0.0/24")),
+            ("10.79.0.9", Ok("10.79.0.0/24")),
+            ("fd00:77::/64", Ok("10.77.0.0/24")),
+            ("fd00:77::9", Ok("10.77.0.0/24")),
+            ("br0", Ok("10.77.0.0/24")),
+            ("br1", Err("br1 has the networks 10.78.0.0/24 and 10.79.0.0/24; name one by its subnet")),
+            ("br9", Err("there is no network 'br9'; `firstlight network list` shows them")),
+            ("10.77.0.0/16", Err("there is no network '10.77.0.0/16'; `firstlight network list` shows them")),
+            ("fd00:78::9", Err("there is no network 'fd00:78::9'; `firstlight network list` shows them")),
+        ] {
+            let found = named(&networks, name).map(|network| network.subnet.to_string());
+            let found = found.map_err(|error| error.to_string());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{name}");
+        }
     }
 }

@@ -297,6 +297,16 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
         return Err(at("lease")("a lease lasts from 1m to 365d".into()));
     }
     let dns = |text: &String| text.parse().map_err(|_| at("dns")(format!("'{text}' is not an IPv4 address")));
+    let options = check_options(network.options).map_err(at("options"))?;
+    if dhcp == DhcpMode::Proxy
+        && let Some(code) = options.keys().find(|code| !options::is_for_boot(**code))
+    {
+        return Err(at("options")(format!(
+            "{} belongs to the address, and another server gives that there (dhcp = \"proxy\"); set it on that one. From here clients take \
+             what to boot: boot-file-name, tftp-server-name, vendor-encapsulated-options, root-path and the like",
+            options::table::name(*code)
+        )));
+    }
     Ok(Network {
         interface: network
             .interface
@@ -313,7 +323,7 @@ fn check_network(index: usize, network: wire::Network) -> Result<Network, Wrong>
         probe: network.probe.unwrap_or(true),
         trust_ports: network.trust_ports,
         reservations,
-        options: check_options(network.options).map_err(at("options"))?,
+        options,
         v6,
     })
 }

@@ -118,6 +118,38 @@ fn refused(name: &str, from: &str, to: &str, message: &str) {
 }
 
 #[test]
+fn beside_another_server_options_are_for_booting() {
+    for (options, wrong) in [
+        (
+            r#"boot-file-name = "own.efi", tftp-server-name = "10.77.0.9", root-path = "iscsi:10.77.0.9""#,
+            None,
+        ),
+        (
+            r#"vendor-encapsulated-options = { discovery-control = 3 }, tftp-server-address = "10.77.0.9""#,
+            None,
+        ),
+        (r#"pxelinux-path-prefix = "/x/", ipxe-encapsulated-options = "010100", "224:text" = "own""#, None),
+        (r#"boot-file-name = "own.efi", ntp-servers = "10.77.0.5""#, Some("ntp-servers")),
+        (r#"routers = "10.77.0.1""#, Some("routers")),
+        (r#""222:text" = "x""#, Some("222")),
+    ] {
+        // What holds for everybody may stand there: other networks give addresses.
+        let text = format!(
+            "[options]\nntp-servers = \"10.77.0.5\"\n[[network]]\ninterface = \"eth1\"\nsubnet = \"10.77.0.0/24\"\ndhcp = \"proxy\"\noptions = {{ {options} }}\n"
+        );
+        let told = parse(&text).map(|config| config.networks.len()).map_err(|error| error.to_string());
+        match wrong {
+            None => assert_eq!(told, Ok(1), "{options}"),
+            Some(name) => {
+                let told = told.expect_err(options);
+                let why = format!("{name} belongs to the address, and another server gives that there");
+                assert!(told.contains("network[0].options") && told.contains(&why), "{options}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
 fn mirrors_that_cannot_work_are_refused() {
     for (name, from, to, message) in [
         (

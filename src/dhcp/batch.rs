@@ -5,10 +5,10 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recvmmsg};
 use socket2::SockAddr;
 
-use super::request::LONGEST;
+use super::request::{Cast, LONGEST};
 
 /// Datagrams that one call takes or sends at most.
 pub const BATCH: usize = 64;
@@ -16,7 +16,7 @@ pub const BATCH: usize = 64;
 /// Datagrams as they came in; the memory serves again.
 pub struct Datagrams {
     buffers: Vec<[u8; LONGEST + 1]>,
-    received: Vec<(usize, SocketAddr)>,
+    received: Vec<(usize, SocketAddr, Cast)>,
 }
 
 impl Default for Datagrams {
@@ -33,7 +33,8 @@ impl Datagrams {
     /// When nothing waits, or the system fails.
     pub fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.received.clear();
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(self.buffers.len(), None);
+        let beside = nix::cmsg_space!(libc::in_pktinfo);
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(self.buffers.len(), Some(beside));
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let flags = MsgFlags::MSG_DONTWAIT;
@@ -43,15 +44,28 @@ impl Datagrams {
                 SocketAddrV4::new(address.ip(), address.port())
             })
         };
-        self.received.extend(received.map(|message| (message.bytes, SocketAddr::V4(from(message.address)))));
+        self.received.extend(
+            received.map(|message| (message.bytes, SocketAddr::V4(from(message.address)), cast(&message))),
+        );
         Ok(())
     }
 
-    /// What came in, and where from.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+    /// What came in, where from, and how: that is known of sockets with `IP_PKTINFO`, all else counts as sent to us.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr, Cast)> {
         let taken = self.buffers.iter().zip(&self.received);
-        taken.filter_map(|(buffer, (length, from))| Some((buffer.get(..*length)?, *from)))
+        taken.filter_map(|(buffer, (length, from, cast))| Some((buffer.get(..*length)?, *from, *cast)))
     }
+}
+
+/// How a datagram came (ip(7), `IP_PKTINFO`): what was sent to an address of ours has that as its local address, too; for a broadcast
+/// the system puts there what it would answer from.
+fn cast(message: &RecvMsg<'_, '_, SockaddrIn>) -> Cast {
+    let all_to_us = |control| match control {
+        ControlMessageOwned::Ipv4PacketInfo(info) => info.ipi_spec_dst.s_addr == info.ipi_addr.s_addr,
+        _ => true,
+    };
+    let to_us = message.cmsgs().map_or(true, |mut controls| controls.all(all_to_us));
+    if to_us { Cast::Unicast } else { Cast::Broadcast }
 }
 
 /// A datagram or a frame, and where it goes.
@@ -128,12 +142,33 @@ mod tests {
         let mut datagrams = Datagrams::default();
         let mut lengths = Vec::new();
         while datagrams.fill(to.as_fd()).is_ok() {
-            assert!(datagrams.iter().all(|(_, source)| source == from.local_addr().expect("an address")));
-            lengths.extend(datagrams.iter().map(|(bytes, _)| bytes.len()));
+            assert!(datagrams.iter().all(|(_, source, _)| source == from.local_addr().expect("an address")));
+            lengths.extend(datagrams.iter().map(|(bytes, ..)| bytes.len()));
         }
         let longest = LONGEST + 1;
         let expected: Vec<usize> = (0..70).map(|n| (n * 22).min(longest)).collect();
         assert_eq!(lengths, expected);
         assert_eq!(datagrams.iter().count(), 0, "nothing waits");
+    }
+    #[test]
+    fn what_is_sent_to_everybody_is_told_from_what_is_sent_to_us() {
+        use nix::sys::socket::{setsockopt, sockopt::Ipv4PacketInfo};
+        let from = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        from.set_broadcast(true).expect("allowed to broadcast");
+        let everybody = Ipv4Addr::new(127, 255, 255, 255);
+        for (to, told, expected) in [
+            (Ipv4Addr::LOCALHOST, true, Cast::Unicast),
+            (everybody, true, Cast::Broadcast),
+            // Rather believed than refused: a renewal that is taken for a rebinding would end a lease.
+            (everybody, false, Cast::Unicast),
+        ] {
+            let socket = UdpSocket::bind((to, 0)).expect("a socket");
+            setsockopt(&socket, Ipv4PacketInfo, &told).expect("the option");
+            from.send_to(b"x", socket.local_addr().expect("its address")).expect("sent");
+            let mut datagrams = Datagrams::default();
+            datagrams.fill(socket.as_fd()).expect("it is there: loopback delivers at once");
+            let casts: Vec<Cast> = datagrams.iter().map(|(.., cast)| cast).collect();
+            assert_eq!(casts, [expected], "{to}, told: {told}");
+        }
     }
 }

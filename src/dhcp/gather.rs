@@ -2,8 +2,8 @@
 
 use dhcproto::v4::{DhcpOption, OptionCode, UnknownOption};
 
-use super::options::Options;
 use super::options::write::{FILE, FIXED_PART, OVERLOAD, RELAY_AGENT_INFORMATION, SNAME, collect};
+use super::options::{Options, VENDOR_OPTIONS, pxe};
 
 const END: u8 = 255;
 /// RFC 4702.
@@ -21,6 +21,8 @@ pub struct Gathered {
     pub beside: Vec<(OptionCode, DhcpOption)>,
     /// The flags of the client's full name (option 81, RFC 4702 section 2.1).
     pub fqdn: Option<u8>,
+    /// The line of a boot menu that the client chose (option 43, PXE specification 2.1, table 2-1, tag 71), should it be a PXE client.
+    pub boot_item: Option<[u8; 4]>,
 }
 
 /// Gathers a message's options, each of them whole (RFC 3396 section 7), and keeps those that are used here, each of a length
@@ -31,7 +33,7 @@ pub struct Gathered {
 /// that is longer (93 may hold several architectures) throws it out of step.
 pub fn gather(bytes: &[u8]) -> Gathered {
     let (fixed, rest) = bytes.split_at(bytes.len().min(FIXED_PART));
-    let mut gathered = Gathered { message: fixed.to_vec(), beside: Vec::new(), fqdn: None };
+    let mut gathered = Gathered { message: fixed.to_vec(), beside: Vec::new(), fqdn: None, boot_item: None };
     for (code, data) in everywhere(fixed, rest) {
         if code == RELAY_AGENT_INFORMATION {
             let code = OptionCode::RelayAgentInformation;
@@ -39,6 +41,8 @@ pub fn gather(bytes: &[u8]) -> Gathered {
         } else if code == FQDN {
             // Two bytes of codes follow its flags.
             gathered.fqdn = data.first().copied().filter(|_| data.len() >= 3);
+        } else if code == VENDOR_OPTIONS {
+            gathered.boot_item = pxe::boot_item(&data);
         } else if let Some(data) = fitting(code, &data) {
             match u8::try_from(data.len()) {
                 Ok(length) => {

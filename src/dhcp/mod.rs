@@ -30,5 +30,5 @@ mod tests;
 pub use place::{Place, View, choose_network};
 pub use proxy::assist;
 pub use reply::{Destination, Reply};
-pub use request::{Client, Request, RequestError};
+pub use request::{Cast, Client, Request, RequestError};
 pub use respond::{Decision, respond};

@@ -9,7 +9,7 @@ use crate::model::{DhcpMode, LeaseState, MacAddr, Network, Timestamp, World};
 
 use super::options::Options;
 use super::pool::Pool;
-use super::request::Request;
+use super::request::{Cast, Request};
 
 /// A network on the client's link, with what is the client's there.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +106,11 @@ pub fn has_had_a_lease(world: &World, mac: MacAddr) -> bool {
 /// The network of a request: the link that the relay names (RFC 3527), the relay's own, or that of the interface it came
 /// in by (RFC 2131 section 4.3.1); of several there, the first that is served.
 ///
-/// A client behind a relay renews by unicast, past the relay (section 4.3.2, RENEWING): then only `ciaddr` tells its
-/// network, which has no interface here.
+/// A client behind a relay renews by unicast, past the relay and through routers (section 4.3.2, RENEWING): then only `ciaddr` tells
+/// its network, which has no interface here. What was broadcast (REBINDING) came through no router: its network is where it came in.
+///
+/// A relay is known by `giaddr` alone, not by where the datagram came from: relays in a row leave the first one's `giaddr` as it is
+/// (RFC 1542 section 4.1.1), and any of them may send from another of its addresses.
 pub fn choose_network<'n>(
     networks: &'n [Network],
     interface: &str,
@@ -121,7 +124,9 @@ pub fn choose_network<'n>(
             None => networks.iter().find(|network| network.subnet.has_host(giaddr)),
         };
     }
-    let renews = |network: &&Network| network.interface.is_none() && network.subnet.has_host(ciaddr);
+    let routed = request.cast == Cast::Unicast;
+    let renews =
+        |network: &&Network| routed && network.interface.is_none() && network.subnet.has_host(ciaddr);
     let here = || networks.iter().filter(|network| network.interface.as_deref() == Some(interface));
     let served = |network: &&Network| network.dhcp != DhcpMode::Off;
     networks.iter().find(renews).or_else(|| here().find(served)).or_else(|| here().next())

@@ -1,4 +1,5 @@
-//! Beside another server: it gives the addresses, we say what to boot (PXE specification 2.1, section 2.2.3).
+//! Beside another server: it gives the addresses, we say what to boot (PXE specification 2.1, section 2.2.3), with the configured
+//! options that are for booting.
 //!
 //! What the other server gave is learned from the client's REQUEST, which it sends to everybody (RFC 2131 section 3.1,
 //! step 4): so a node's address is known here as on any other network.
@@ -11,7 +12,7 @@ use crate::boot::{ClientKind, boot_file};
 use crate::model::{Change, EventKind, Lease, LeaseState, Timestamp};
 
 use super::place::View;
-use super::reply::boot_only;
+use super::reply::{BOOT_FILE_NAME, boot_only};
 use super::request::Request;
 use super::respond::Decision;
 
@@ -62,15 +63,18 @@ fn learned(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
 fn offer(request: &Request, view: &View<'_>, message_type: MessageType) -> Decision {
     let client = &request.client;
     let file = boot_file(view.firmware, &client.kind, client.mac, view.server, view.http_port);
-    let Some(file) = file else { return Decision::silence("there is nothing that it could boot") };
+    let configured = view.options.get(&BOOT_FILE_NAME).map(|name| String::from_utf8_lossy(name).into_owned());
+    let Some(name) = configured.or_else(|| file.as_ref().map(|file| file.name.clone())) else {
+        return Decision::silence("there is nothing that it could boot");
+    };
     let message = if message_type == MessageType::Offer { "proxy offer" } else { "proxy ack" };
     let event = EventKind::Dhcp {
         message: message.into(),
         ip: Ipv4Addr::UNSPECIFIED.into(),
         client: client.kind.describe(view.firmware),
-        boot_file: Some(file.name.clone()),
+        boot_file: Some(name),
         reason: None,
     };
-    let reply = boot_only(request, message_type, view, &file);
+    let reply = boot_only(request, message_type, view, file.as_ref());
     Decision { reply: Some(reply), event: Some(event), ..Decision::default() }
 }

@@ -9,7 +9,7 @@ use crate::boot::{BootFile, ClientKind};
 use crate::model::{MacAddr, Network};
 
 use super::options::value::default_route;
-use super::options::{self, Options};
+use super::options::{self, Options, VENDOR_OPTIONS, pxe};
 use super::place::View;
 use super::request::Request;
 
@@ -162,17 +162,35 @@ pub fn grant(request: &Request, grant: &Grant<'_>) -> Reply {
     reply(message, request, destination, options)
 }
 
-/// What to boot, and nothing else: another server gives the address (PXE specification 2.1, section 2.2.3).
-pub fn boot_only(request: &Request, message_type: MessageType, view: &View<'_>, file: &BootFile) -> Reply {
+/// What to boot, and nothing else: another server gives the address and all that belongs to it (PXE specification 2.1, section 2.2.3).
+pub fn boot_only(
+    request: &Request,
+    message_type: MessageType,
+    view: &View<'_>,
+    file: Option<&BootFile>,
+) -> Reply {
     let mut message = answer(request, message_type, view.server);
     message.set_ciaddr(request.message.ciaddr());
-    name_boot_file(&mut message, file, &request.client.kind);
+    if let Some(file) = file {
+        name_boot_file(&mut message, file, &request.client.kind);
+    }
+    let mut options = view.options.clone();
+    options.retain(|code, _| options::is_for_boot(*code));
+    if matches!(request.client.kind, ClientKind::Ipxe(_)) {
+        // With the class beside it, iPXE would go by the menu, which is its firmware's, and not by its script.
+        options.remove(&VENDOR_OPTIONS);
+    }
+    if let Some(item) = request.client.boot_item {
+        // Who chose a line of the menu takes no answer that names another.
+        options.insert(VENDOR_OPTIONS, pxe::chosen(item));
+    }
+    follow(&mut message, &options);
     if !matches!(request.client.kind, ClientKind::HttpBoot(_)) {
         // iPXE, too, knows such an offer by this class.
         message.opts_mut().insert(DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
     }
     let destination = destination(request, view.network, Ipv4Addr::UNSPECIFIED);
-    reply(message, request, destination, Options::new())
+    reply(message, request, destination, options)
 }
 
 /// A NAK (RFC 2131 section 4.3.2 and table 3).

@@ -52,6 +52,17 @@ pub enum RequestError {
     NoMessageType,
 }
 
+/// How a message reached us. A client that renews sends it to us, maybe through routers, one that rebinds to everybody on its link
+/// (RFC 2131 section 4.3.2); nothing in the message itself tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cast {
+    /// Sent to an address of ours.
+    Unicast,
+    /// Sent to everybody on a link.
+    #[default]
+    Broadcast,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -71,6 +82,8 @@ pub struct Client {
     pub relayed: bool,
     /// The flags of its full name (option 81, RFC 4702 section 2.1).
     pub fqdn: Option<u8>,
+    /// The line of a boot menu that it chose (PXE specification 2.1, table 2-1, tag 71): type and layer.
+    pub boot_item: Option<[u8; 4]>,
 }
 
 impl Client {
@@ -97,6 +110,8 @@ pub struct Request {
     pub message_type: MessageType,
     /// Who asks.
     pub client: Client,
+    /// How it came; [`Cast::Broadcast`] until [`Request::sent`] says otherwise.
+    pub cast: Cast,
     /// The message, for what the reply copies.
     pub message: Message,
 }
@@ -117,7 +132,7 @@ impl Request {
         if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
             return Err(RequestError::Cookie);
         }
-        let Gathered { message, beside, fqdn } = gather(bytes);
+        let Gathered { message, beside, fqdn, boot_item } = gather(bytes);
         let mut message =
             Message::decode(&mut Decoder::new(&message)).map_err(|_| RequestError::Malformed)?;
         if !beside.is_empty() {
@@ -125,6 +140,9 @@ impl Request {
         }
         let mut request = Self::new(message)?;
         request.client.fqdn = fqdn;
+        // What option 43 says depends on the class (RFC 2132 section 8.4).
+        let is_pxe = bytes_of(&request.message, OptionCode::ClassIdentifier).starts_with(b"PXEClient");
+        request.client.boot_item = boot_item.filter(|_| is_pxe);
         Ok(request)
     }
 
@@ -156,8 +174,15 @@ impl Request {
             relay: relay(&message),
             relayed: !message.giaddr().is_unspecified(),
             fqdn: None,
+            boot_item: None,
         };
-        Ok(Self { message_type, client, message })
+        Ok(Self { message_type, client, cast: Cast::default(), message })
+    }
+
+    /// The same, as it came.
+    #[must_use]
+    pub fn sent(self, cast: Cast) -> Self {
+        Self { cast, ..self }
     }
 
     /// The address it asks for (option 50).
@@ -197,7 +222,7 @@ impl Request {
 }
 
 /// An option's bytes, for those that dhcproto leaves as bytes.
-fn bytes(message: &Message, code: OptionCode) -> &[u8] {
+fn bytes_of(message: &Message, code: OptionCode) -> &[u8] {
     match message.opts().get(code) {
         Some(
             DhcpOption::ClassIdentifier(data)
@@ -210,14 +235,14 @@ fn bytes(message: &Message, code: OptionCode) -> &[u8] {
 }
 
 fn kind(message: &Message) -> ClientKind {
-    let class = bytes(message, OptionCode::ClassIdentifier);
+    let class = bytes_of(message, OptionCode::ClassIdentifier);
     let architecture = match message.opts().get(OptionCode::ClientSystemArchitecture) {
         Some(DhcpOption::ClientSystemArchitecture(code)) => Some(code.0),
         // "PXEClient:Arch:00007:UNDI:003016" (PXE specification 2.1, table 2-1), for who leaves option 93 out.
         _ => class.get(15..20).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()),
     };
     // The user class is length-prefixed (RFC 3004) or, from iPXE, bare.
-    let user_class = bytes(message, OptionCode::UserClass);
+    let user_class = bytes_of(message, OptionCode::UserClass);
     let is_ipxe = user_class == b"iPXE"
         || user_class == b"\x04iPXE"
         || message.opts().contains(OptionCode::Unknown(175));
@@ -232,7 +257,7 @@ fn kind(message: &Message) -> ClientKind {
 /// Option 97, type 0: a GUID as SMBIOS has it, its first three fields little-endian (RFC 4578 section 2.3; SMBIOS
 /// specification 3.6, section 7.2.1), as `dmidecode` and `/sys/class/dmi/id/product_uuid` show it.
 fn uuid(message: &Message) -> Option<String> {
-    let [0, guid @ ..] = bytes(message, OptionCode::ClientMachineIdentifier) else { return None };
+    let [0, guid @ ..] = bytes_of(message, OptionCode::ClientMachineIdentifier) else { return None };
     let mut guid: [u8; 16] = guid.try_into().ok()?;
     // Firmware that was never given one.
     if guid == [0; 16] || guid == [0xff; 16] {
@@ -256,7 +281,7 @@ fn client_id(message: &Message) -> Option<Vec<u8>> {
 
 /// A switch may tell the port without being a relay (DHCP snooping); links and servers only a relay has a say in.
 fn relay(message: &Message) -> RelayAgent {
-    let told = RelayAgent::parse(bytes(message, OptionCode::RelayAgentInformation));
+    let told = RelayAgent::parse(bytes_of(message, OptionCode::RelayAgentInformation));
     if message.giaddr().is_unspecified() { RelayAgent { link: None, server: None, ..told } } else { told }
 }
 

@@ -122,6 +122,10 @@ fn requested(request: &Request, view: &View<'_>, now: Timestamp) -> Decision {
                 let boots = !matches!(request.client.kind, ClientKind::Other(_));
                 acknowledge(request, view, lease, now, boots)
             }
+            // The server checks `ciaddr` (REBINDING), and its link is known, of a RENEWING client by `ciaddr` itself.
+            Err(_) if !view.network.subnet.has_host(ciaddr) => {
+                nak(request, view, "that address is of another network", now)
+            }
             Err(_) => nak(request, view, "that address is not yours", now),
         },
         _ => Decision::silence("a REQUEST for no address"),

@@ -127,7 +127,7 @@ impl Door {
     ) -> Vec<Asked> {
         let now = Instant::now();
         let mut requests = Vec::new();
-        for (bytes, source) in datagrams.iter() {
+        for (bytes, source, cast) in datagrams.iter() {
             // Our own question whether there are other servers is not answered.
             let Some(mac) = hardware_address(bytes).filter(|mac| *mac != service.interface().mac) else {
                 continue;
@@ -139,7 +139,7 @@ impl Door {
             }
             // dhcproto has panicked before at what nobody had thought of.
             let request = match catch_unwind(|| Request::parse(bytes)) {
-                Ok(Ok(request)) => request,
+                Ok(Ok(request)) => request.sent(cast),
                 Ok(Err(error)) => {
                     tracing::debug!(interface = %self.name, length = bytes.len(), %error, "DHCP datagram dropped");
                     continue;

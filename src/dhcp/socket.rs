@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::libc;
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, RcvBufForce};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::Interest;
@@ -168,6 +168,8 @@ fn udp(interface: &str, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
+    // Who renews is told from who rebinds by the address that a datagram was sent to.
+    setsockopt(&socket, Ipv4PacketInfo, &true)?;
     // Beyond the system's limit where that is allowed.
     if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;

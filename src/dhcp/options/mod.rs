@@ -11,12 +11,12 @@ pub mod write;
 
 use std::collections::BTreeMap;
 
-pub use table::{Known, find};
+pub use table::{Known, find, is_for_boot};
 pub use value::{Kind, parse};
 pub use write::{Limits, write};
 
 /// RFC 2132 section 8.4.
-const VENDOR_OPTIONS: u8 = 43;
+pub const VENDOR_OPTIONS: u8 = 43;
 
 /// Options by number, each as its bytes.
 pub type Options = BTreeMap<u8, Vec<u8>>;

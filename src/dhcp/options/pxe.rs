@@ -6,6 +6,8 @@ use super::item;
 
 /// `PXE_END`.
 const END: u8 = 255;
+/// `PXE_BOOT_ITEM`: type and layer.
+const BOOT_ITEM: u8 = 71;
 /// Longest option 43: one that is divided no ROM reads.
 const LONGEST: usize = 255;
 
@@ -32,7 +34,7 @@ const NAMES: [(&str, u8, Form); 6] = [
     ("boot-servers", 8, Form::Servers),
     ("boot-menu", 9, Form::Menu),
     ("menu-prompt", 10, Form::Prompt),
-    ("boot-item", 71, Form::Item),
+    ("boot-item", BOOT_ITEM, Form::Item),
 ];
 
 /// The bytes of option 43 from a table: `{ discovery-control = 3, boot-menu = ["0 Boot from disk", "15 Install"] }`.
@@ -65,6 +67,28 @@ pub fn from_table(table: &serde_json::Map<String, serde_json::Value>) -> Result<
         length if length > LONGEST => Err(format!("it has {length} bytes; {LONGEST} are the most")),
         _ => Ok(bytes),
     }
+}
+
+/// The line of its menu that a client chose, from its option 43: type and layer as they stand there.
+pub fn boot_item(mut vendor: &[u8]) -> Option<[u8; 4]> {
+    while let [code, length, rest @ ..] = vendor {
+        // Padding has no length.
+        if *code == 0 {
+            vendor = vendor.get(1..)?;
+            continue;
+        }
+        let (data, rest) = rest.split_at_checked(usize::from(*length)).filter(|_| *code != END)?;
+        if *code == BOOT_ITEM {
+            return data.try_into().ok();
+        }
+        vendor = rest;
+    }
+    None
+}
+
+/// Option 43 of the answer to who chose that line.
+pub fn chosen(item: [u8; 4]) -> Vec<u8> {
+    [&[BOOT_ITEM, 4], &item[..], &[END]].concat()
 }
 
 fn encode(form: Form, items: &[String]) -> Result<Vec<u8>, String> {
@@ -179,5 +203,22 @@ mod tests {
             let told = bytes(json).expect_err(message);
             assert!(told.contains(message), "{told}");
         }
+    }
+    #[test]
+    fn what_a_client_chose() {
+        let item = [0, 15, 0, 0];
+        for (rule, vendor, expected) in [
+            ("PXE 2.1 tag 71: type and layer", vec![71, 4, 0, 15, 0, 0, 255], Some(item)),
+            ("behind others and padding", vec![6, 1, 8, 0, 0, 71, 4, 0, 15, 0, 0], Some(item)),
+            ("no choice", vec![6, 1, 8, 255], None),
+            ("behind the end", vec![255, 71, 4, 0, 15, 0, 0], None),
+            ("of another length", vec![71, 3, 0, 15, 0, 255], None),
+            ("cut off", vec![71, 4, 0, 15], None),
+            ("a sub-option that is cut off", vec![6, 9, 8, 71, 4, 0, 15, 0, 0], None),
+            ("nothing", vec![], None),
+        ] {
+            assert_eq!(boot_item(&vendor), expected, "{rule}");
+        }
+        assert_eq!(boot_item(&chosen(item)), Some(item));
     }
 }

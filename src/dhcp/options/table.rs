@@ -1,5 +1,7 @@
 //! The options that have a name (RFC 2132 and those after it; names as in Kea and ISC dhcpd), and what their bytes mean.
 
+use std::ops::RangeInclusive;
+
 use super::value::Kind;
 
 /// An option with a name.
@@ -32,6 +34,11 @@ pub const OWN: [(u8, &str); 12] = [
     (82, "it is the relay's"),
     (255, "it is the end"),
 ];
+
+/// What firmware, iPXE and PXELINUX boot by: root path, PXE's own (RFC 4578 section 2.4 keeps 128 to 135 for it), server and file, TFTP
+/// servers (RFC 5859), iPXE's own, PXELINUX's (RFC 5071), and what a site numbers itself for its scripts (RFC 3942).
+const FOR_BOOT: [RangeInclusive<u8>; 8] =
+    [17..=17, 43..=43, 66..=67, 128..=135, 150..=150, 175..=175, 208..=211, 224..=254];
 
 /// All that have a name, by number.
 pub const TABLE: [Known; 88] = [
@@ -143,6 +150,17 @@ pub fn find(key: &str) -> Result<(u8, Kind), String> {
         Some((code, why)) => Err(format!("option {code} cannot be set: {why}")),
         None => Ok(found),
     }
+}
+
+/// Whether an option says what to boot, or how: it is ours to give also where another server gives the addresses.
+pub fn is_for_boot(code: u8) -> bool {
+    FOR_BOOT.iter().any(|codes| codes.contains(&code))
+}
+
+/// An option's name, else its number.
+pub fn name(code: u8) -> String {
+    let known = TABLE.iter().find(|known| known.code == code);
+    known.map_or_else(|| code.to_string(), |known| known.name.to_owned())
 }
 
 fn unknown(name: &str) -> String {

@@ -102,3 +102,63 @@ fn a_recorded_request_is_acknowledged() {
     }
     assert_eq!(given.len(), 3, "the stages of one machine are one client");
 }
+
+/// A renewal names neither server nor address: where it was sent tells the one, `ciaddr` the other (RFC 2131 section 4.3.2, RENEWING).
+#[test]
+fn a_recorded_renewal_extends_the_lease_of_who_has_it() {
+    for (name, bytes) in
+        [capture!("udhcpc-renewal"), capture!("dhclient-renewal"), capture!("dhcpcd-renewal")]
+    {
+        let request = Request::parse(bytes).expect(name);
+        let held = Ipv4Addr::new(10, 77, 0, 167);
+        assert_eq!((request.message_type, request.message.ciaddr()), (M::Request, held), "{name}");
+        assert_eq!((request.server_identifier(), request.requested_ip()), (None, None), "{name}");
+        let ranges = vec!["10.77.0.100-10.77.0.200".parse().expect("a range")];
+        // It may have come past a relay, through routers: then it is of a network without an interface here.
+        for interface in [Some("br0".to_owned()), None] {
+            let network = Network { interface, ranges: ranges.clone(), ..network() };
+            let asked = request.clone().sent(Cast::Unicast);
+            for (holder, expected) in [(request.client.mac, M::Ack), (mac(9), M::Nak)] {
+                let mut site = super::networks::Site::new(vec![network.clone()]);
+                let held = Lease { ip: held, mac: holder, ..lease(0, LeaseState::Bound, NOW + 1) };
+                site.world.apply(&Change::PutLease(held.clone()));
+                let decision = site.ask(&asked, NOW);
+                let reply = decision.reply.expect(name);
+                assert_eq!(reply.message.opts().msg_type(), Some(expected), "{name}, held by {holder}");
+                let kept = site.world.lease(held.ip).map(|lease| (lease.mac, lease.expires));
+                if expected == M::Ack {
+                    assert_eq!(
+                        reply.destination,
+                        Destination::Unicast(held.ip),
+                        "RFC 2131 section 4.1: {name}"
+                    );
+                    assert_eq!(kept, Some((holder, Timestamp(NOW + 3_600_000))), "{name}");
+                } else {
+                    assert_eq!(kept, Some((holder, held.expires)), "{name}: nothing changes for its holder");
+                }
+            }
+        }
+    }
+}
+
+/// Firmware that was shown a boot menu chose line 15 of it, and asks the menu's server for the boot file (PXE specification 2.1, section
+/// 2.2.3): from the address that another server gave it, without a server identifier, at port 4011.
+#[test]
+fn a_recorded_request_at_port_4011_gets_its_boot_file() {
+    let (name, bytes) = capture!("ovmf-pxe-4011-request");
+    let request = Request::parse(bytes).expect(name).sent(Cast::Unicast);
+    let asked = (request.message_type, request.message.ciaddr(), request.server_identifier());
+    assert_eq!(asked, (M::Request, Ipv4Addr::new(10, 77, 0, 56), None));
+    assert_eq!((&request.client.kind, request.client.boot_item), (&Pxe(7), Some([0, 15, 0, 0])));
+    let proxy = Network { dhcp: crate::model::DhcpMode::Proxy, ranges: vec![], ..network() };
+    let decision = super::networks::Site::new(vec![proxy]).ask(&request, NOW);
+    let reply = decision.reply.expect(name);
+    let message = &reply.message;
+    assert_eq!((message.opts().msg_type(), message.xid()), (Some(M::Ack), request.message.xid()));
+    assert_eq!((message.siaddr(), message.yiaddr()), (SERVER, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(text(message, OptionCode::BootfileName).as_deref(), Some("ipxe.efi"));
+    let given = crate::dhcp::options::write::collect(&reply.encode().expect(name)[240..]);
+    assert_eq!(given[&43], [71, 4, 0, 15, 0, 0, 255], "PXE 2.1 tag 71: the line that it chose");
+    assert_eq!(given[&60], b"PXEClient");
+    assert_eq!(decision.changes, [], "no lease is ours");
+}

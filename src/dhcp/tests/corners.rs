@@ -77,7 +77,8 @@ fn a_renewal_from_behind_a_relay_is_of_its_network() {
     // RFC 2131 section 4.3.2, RENEWING: unicast, so that no relay fills giaddr.
     let mut renewal = message(1, M::Request, vec![]);
     renewal.set_ciaddr([10, 78, 0, 9]);
-    let found = choose_network(&networks, "br0", &Request::new(renewal).expect("a request"));
+    let renewal = Request::new(renewal).expect("a request").sent(Cast::Unicast);
+    let found = choose_network(&networks, "br0", &renewal);
     assert_eq!(found.map(|network| network.subnet.to_string()).as_deref(), Some("10.78.0.0/24"));
 }
 

@@ -21,7 +21,7 @@ use crate::boot::FirmwareTable;
 use crate::model::{Lease, LeaseState, MacAddr, Network, Timestamp, World};
 
 use super::options::Options;
-use super::{Decision, Request, View, respond};
+use super::{Cast, Decision, Request, View, respond};
 
 /// Our address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);

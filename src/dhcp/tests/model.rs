@@ -161,7 +161,9 @@ impl Model {
                 let choices = self.choices(network, who, wish, now);
                 if choices.is_empty() { Answer::Silence } else { Answer::Offer(choices) }
             }
-            Asked::Select(ip) | Asked::Reboot(ip) | Asked::Renew(ip) if self.keeps(network, who, ip) => {
+            Asked::Select(ip) | Asked::Reboot(ip) | Asked::Renew(ip) | Asked::Rebind(ip)
+                if self.keeps(network, who, ip) =>
+            {
                 Answer::Ack(ip)
             }
             Asked::Select(ip) => {
@@ -177,7 +179,7 @@ impl Model {
                 let known = had || !network.subnet.has_host(ip) || !self.kept(network, who).is_empty();
                 if known { Answer::Nak } else { Answer::Silence }
             }
-            Asked::Renew(_) => Answer::Nak,
+            Asked::Renew(_) | Asked::Rebind(_) => Answer::Nak,
             Asked::Release(_) | Asked::Decline(_) => Answer::Silence,
         }
     }
@@ -225,7 +227,7 @@ impl Model {
                 }
                 self.0.insert(ip, Record { mac, state, until, pinned });
             }
-            (Asked::Select(ip) | Asked::Reboot(ip) | Asked::Renew(ip), Told::Nak)
+            (Asked::Select(ip) | Asked::Reboot(ip) | Asked::Renew(ip) | Asked::Rebind(ip), Told::Nak)
                 if network.subnet.contains(ip) =>
             {
                 self.give_up(ip, mac, now);
@@ -249,7 +251,10 @@ enum Asked {
     Discover(Option<Ipv4Addr>),
     Select(Ipv4Addr),
     Reboot(Ipv4Addr),
+    /// By unicast, past relays.
     Renew(Ipv4Addr),
+    /// By broadcast, from wherever the client is now.
+    Rebind(Ipv4Addr),
     Release(Ipv4Addr),
     Decline(Ipv4Addr),
 }
@@ -282,6 +287,7 @@ enum Step {
     Decline,
     Reboot(usize),
     Renew(usize),
+    Rebind(usize),
     Wait(u64),
     Import {
         address: usize,
@@ -345,6 +351,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<(u8, Tells, Step)>> {
         6 => Just(Step::Select),
         2 => (0..10_usize).prop_map(Step::Reboot),
         3 => (0..10_usize).prop_map(Step::Renew),
+        3 => (0..10_usize).prop_map(Step::Rebind),
         2 => Just(Step::Release),
         2 => Just(Step::Decline),
         2 => (0..5_000_000_u64).prop_map(Step::Wait),
@@ -405,6 +412,7 @@ impl Run {
             Step::Decline => Asked::Decline(last),
             Step::Reboot(n) => Asked::Reboot(address(n)),
             Step::Renew(n) => Asked::Renew(address(n)),
+            Step::Rebind(n) => Asked::Rebind(address(n)),
             Step::Wait(millis) => {
                 self.now += millis;
                 return;
@@ -450,12 +458,13 @@ impl Run {
         let (ciaddr, wish) = match asked {
             Asked::Discover(wish) => (None, wish),
             Asked::Select(ip) | Asked::Reboot(ip) | Asked::Decline(ip) => (None, Some(ip)),
-            Asked::Renew(ip) | Asked::Release(ip) => (Some(ip), None),
+            Asked::Renew(ip) | Asked::Rebind(ip) | Asked::Release(ip) => (Some(ip), None),
         };
         let request = request(n, tells, asked, ciaddr, wish);
         // Past the relay a client speaks for itself, and only its address tells where it is.
-        let through_relay = tells.relayed && ciaddr.is_none();
-        let far = through_relay || ciaddr.is_some_and(|ip| ip.octets()[1] == 78);
+        let past_relay = matches!(asked, Asked::Renew(_) | Asked::Release(_));
+        let through_relay = tells.relayed && !past_relay;
+        let far = through_relay || (past_relay && ciaddr.is_some_and(|ip| ip.octets()[1] == 78));
         let mut keys = vec![ClientKey::Mac(mac)];
         keys.extend(tells.id.map(|id| ClientKey::ClientId(vec![255, id])));
         keys.extend(tells.uuid.then(|| ClientKey::Uuid(uuid_of(n))));
@@ -516,7 +525,7 @@ impl Run {
                         .insert(ip, (mac, now + u64::try_from(network.lease.as_millis()).expect("short")));
                 }
             }
-            (Told::Nak, Asked::Select(ip) | Asked::Reboot(ip) | Asked::Renew(ip))
+            (Told::Nak, Asked::Select(ip) | Asked::Reboot(ip) | Asked::Renew(ip) | Asked::Rebind(ip))
             | (Told::Nothing, Asked::Release(ip) | Asked::Decline(ip)) => {
                 self.promised.retain(|other, (holder, _)| *other != ip || *holder != mac);
             }
@@ -541,7 +550,7 @@ fn request(n: u8, tells: Tells, asked: Asked, ciaddr: Option<Ipv4Addr>, wish: Op
     let (kind, ours) = match asked {
         Asked::Discover(_) => (M::Discover, false),
         Asked::Select(_) => (M::Request, true),
-        Asked::Reboot(_) | Asked::Renew(_) => (M::Request, false),
+        Asked::Reboot(_) | Asked::Renew(_) | Asked::Rebind(_) => (M::Request, false),
         Asked::Release(_) => (M::Release, true),
         Asked::Decline(_) => (M::Decline, true),
     };
@@ -555,7 +564,9 @@ fn request(n: u8, tells: Tells, asked: Asked, ciaddr: Option<Ipv4Addr>, wish: Op
     }
     let mut message = message(n, kind, options);
     message.set_ciaddr(ciaddr.unwrap_or(Ipv4Addr::UNSPECIFIED));
-    if tells.relayed && ciaddr.is_none() {
+    if matches!(asked, Asked::Renew(_) | Asked::Release(_)) {
+        Request::new(message).expect("a request").sent(Cast::Unicast)
+    } else if tells.relayed {
         let port = tells.port.map(|port| char::from(b'0' + port));
         let agent = port.map_or_else(Vec::new, |port| {
             let mut agent = circuit(&format!("e{port}"));

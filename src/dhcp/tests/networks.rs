@@ -201,6 +201,80 @@ fn a_client_gets_the_options_and_the_server_of_the_network_it_is_placed_on() {
     }
 }
 
+/// Client 1 has an address on every network and asks to keep one of them, from where it is.
+#[test]
+fn who_renews_is_believed_and_who_rebinds_is_where_it_asks() {
+    let on_br1 = Network { interface: Some("br1".into()), ..subnet(80) };
+    let beside = Network { shared: Some("rack".into()), ..subnet(79) };
+    let here = Network { shared: Some("rack".into()), ..network() };
+    let networks = [here, subnet(78), beside, on_br1];
+    for (rule, cast, giaddr, ciaddr, expected) in [
+        ("RFC 2131 4.3.2 RENEWING: here", Cast::Unicast, "", "10.77.0.100", Some("10.77.0.100")),
+        (
+            "RENEWING, past the relay: ciaddr is trusted",
+            Cast::Unicast,
+            "",
+            "10.78.0.100",
+            Some("10.78.0.100"),
+        ),
+        ("RENEWING, on a link of two networks", Cast::Unicast, "", "10.79.0.100", Some("10.79.0.100")),
+        // Our address there is on the client's own link: what comes in by another did not come through routers.
+        ("RENEWING, by another link than its own", Cast::Unicast, "", "10.80.0.100", None),
+        ("RENEWING, of no network", Cast::Unicast, "", "10.99.0.100", None),
+        ("RFC 2131 4.3.2 REBINDING: here", Cast::Broadcast, "", "10.77.0.100", Some("10.77.0.100")),
+        ("REBINDING, on a link of two networks", Cast::Broadcast, "", "10.79.0.100", Some("10.79.0.100")),
+        ("REBINDING, with an address from behind the relay", Cast::Broadcast, "", "10.78.0.100", None),
+        ("REBINDING, with an address of another link", Cast::Broadcast, "", "10.80.0.100", None),
+        ("REBINDING, of no network", Cast::Broadcast, "", "10.99.0.100", None),
+        // RFC 2131 4.3.6 table 4: a broadcast. The relay passes it on.
+        ("REBINDING, behind its relay", Cast::Unicast, "10.78.0.1", "10.78.0.100", Some("10.78.0.100")),
+        ("REBINDING, behind another relay", Cast::Unicast, "10.78.0.1", "10.77.0.100", None),
+    ] {
+        let mut site = Site::new(networks.to_vec());
+        for n in [77, 78, 79, 80] {
+            let held = Lease { ip: Ipv4Addr::new(10, n, 0, 100), ..lease(1, LeaseState::Bound, NOW + 1000) };
+            site.world.apply(&Change::PutLease(held));
+        }
+        let mut asked = message(1, M::Request, vec![]);
+        asked.set_ciaddr(ciaddr.parse::<Ipv4Addr>().expect("an address"));
+        let request = match giaddr {
+            "" => Request::new(asked).expect("a request"),
+            giaddr => relayed(asked, giaddr, &[]),
+        };
+        let decision = site.ask(&request.sent(cast), NOW);
+        let reply = decision.reply.expect(rule);
+        let kind = reply.message.opts().msg_type();
+        assert_eq!(kind, Some(if expected.is_some() { M::Ack } else { M::Nak }), "{rule}");
+        let to: Option<Ipv4Addr> = expected.map(|ip| ip.parse().expect("an address"));
+        assert_eq!(reply.message.yiaddr(), to.unwrap_or(Ipv4Addr::UNSPECIFIED), "{rule}");
+        if expected.is_none() {
+            // RFC 2131 4.3.2: broadcast, by the relay where there is one.
+            let relay = giaddr.parse().map_or(Destination::Broadcast, Destination::Relay);
+            assert_eq!(reply.destination, relay, "{rule}");
+            let why = O::Message("that address is of another network".into());
+            assert_eq!(reply.message.opts().get(OptionCode::Message), Some(&why), "{rule}");
+            assert_eq!(decision.changes, [], "{rule}: what it has elsewhere is its own until it runs out");
+        }
+    }
+}
+
+/// RFC 2131 section 4.3.5: an INFORM is answered where its sender is.
+#[test]
+fn who_broadcasts_an_inform_is_where_it_asks() {
+    for (cast, ciaddr, expected) in [
+        (Cast::Broadcast, "10.77.0.9", Some("10.77.0.9")),
+        (Cast::Broadcast, "10.78.0.9", None),
+        (Cast::Unicast, "10.78.0.9", Some("10.78.0.9")),
+    ] {
+        let mut site = Site::new(vec![network(), subnet(78)]);
+        let mut inform = message(1, M::Inform, vec![]);
+        inform.set_ciaddr(ciaddr.parse::<Ipv4Addr>().expect("an address"));
+        let decision = site.ask(&Request::new(inform).expect("a request").sent(cast), NOW);
+        let to = expected.map(|ip| Destination::Unicast(ip.parse().expect("an address")));
+        assert_eq!(decision.reply.map(|reply| reply.destination), to, "{cast:?} from {ciaddr}");
+    }
+}
+
 fn reserving(key: ClientKey, ip: &str) -> Network {
     let mut reservations = Reservations::default();
     let name = Some("node-12".parse().expect("a name"));
@@ -327,6 +401,107 @@ fn beside_another_server() {
         assert_eq!(reply.opts().get(OptionCode::ClassIdentifier), Some(&class), "{rule}");
         assert_eq!(reply.opts().get(OptionCode::BootfileName), Some(&O::BootfileName(b"ipxe.efi".to_vec())));
         assert!(decision.changes.is_empty(), "{rule}: no lease is ours");
+    }
+}
+
+#[test]
+fn options_beside_another_server() {
+    use crate::dhcp::options::{from_table, write::collect};
+    let configured = serde_json::json!({
+        "boot-file-name": "own.efi",
+        "tftp-server-name": "10.77.0.9",
+        "vendor-encapsulated-options": {"discovery-control": 3},
+        "tftp-server-address": "10.77.0.9",
+        "224:text": "own",
+        "225:text": "not asked for",
+        // Of the appliance's own table, which holds for all networks.
+        "routers": "10.77.0.9", "domain-name-servers": "10.77.0.9", "ntp-servers": "10.77.0.9",
+    });
+    let options = from_table(&configured).expect("options");
+    let nine = [10, 77, 0, 9];
+    let asks =
+        |codes: &[u8]| O::ParameterRequestList(codes.iter().map(|code| OptionCode::from(*code)).collect());
+    let us = O::ServerIdentifier(SERVER);
+    for (rule, asked) in [
+        ("an offer", pxe(M::Discover, vec![asks(&[1, 3, 6, 42, 43, 66, 67, 150, 224])])),
+        ("at port 4011", pxe(M::Request, vec![asks(&[1, 3, 6, 42, 43, 66, 67, 150, 224]), us])),
+    ] {
+        let proxy = crate::model::DhcpMode::Proxy;
+        let mut site =
+            Site::new(vec![Network { dhcp: proxy, ranges: vec![], options: options.clone(), ..network() }]);
+        let decision = site.ask(&Request::new(asked).expect("a request"), NOW);
+        let reply = decision.reply.expect(rule);
+        assert_eq!(reply.message.siaddr(), Ipv4Addr::from(nine), "RFC 2132 9.4: {rule}: the header follows");
+        assert_eq!(reply.message.fname(), Some(&b"own.efi"[..]), "RFC 2132 9.5: {rule}");
+        let given = collect(&reply.encode().expect("it encodes")[240..]);
+        for (source, code, expected) in [
+            ("PXE 2.1 table 2-1", 43, Some(&[6, 1, 3, 255][..])),
+            ("PXE 2.1 2.2.3: what kind of server we are", 60, Some(b"PXEClient")),
+            ("RFC 2132 9.4", 66, Some(b"10.77.0.9")),
+            ("RFC 2132 9.5", 67, Some(b"own.efi")),
+            ("RFC 5859 3", 150, Some(&nine)),
+            ("RFC 3942: the site's own", 224, Some(b"own")),
+            ("RFC 2131 4.3.1: not asked for", 225, None),
+            ("PXE 2.1 2.2.3: of the other server: netmask", 1, None),
+            ("of the other server: router", 3, None),
+            ("of the other server: name servers", 6, None),
+            ("of the other server: time", 42, None),
+            ("of the other server: lease time", 51, None),
+        ] {
+            assert_eq!(given.get(&code).map(Vec::as_slice), expected, "{rule}: {source}: {code}");
+        }
+        let told = decision.event.map(|event| format!("{event:?}")).unwrap_or_default();
+        assert!(told.contains("own.efi"), "the timeline tells what it was given: {told}");
+    }
+}
+
+/// A menu is for firmware. Who chose a line of it is told that line again; iPXE, which has a script, is shown none.
+#[test]
+fn a_boot_menu_beside_another_server() {
+    use dhcproto::v4::UnknownOption;
+    let menu = vec![6, 1, 7, 255];
+    let chosen = [71, 4, 0, 15, 0, 0, 255];
+    let class = |text: &str| O::ClassIdentifier(text.as_bytes().to_vec());
+    let (pxe, ipxe) = (class("PXEClient:Arch:00007:UNDI:003016"), O::UserClass(b"iPXE".to_vec()));
+    let item = O::Unknown(UnknownOption::new(OptionCode::VendorExtensions, chosen.to_vec()));
+    for (rule, kind, options, expected) in [
+        ("PXE 2.1 table 2-1: the menu", M::Discover, vec![pxe.clone()], Some(&menu[..])),
+        ("PXE 2.1 tag 71: what it chose", M::Request, vec![pxe.clone(), item.clone()], Some(&chosen[..])),
+        ("iPXE goes by its script", M::Discover, vec![pxe, ipxe], None),
+        // RFC 2132 8.4: another vendor's option 43.
+        (
+            "firmware that boots over HTTP",
+            M::Request,
+            vec![class("HTTPClient"), O::ClientSystemArchitecture(16.into()), item],
+            Some(&menu),
+        ),
+    ] {
+        let (dhcp, vendor) = (crate::model::DhcpMode::Proxy, [(43, menu.clone())].into());
+        let mut site = Site::new(vec![Network { dhcp, ranges: vec![], options: vendor, ..network() }]);
+        let mut asked = message(1, kind, options);
+        if kind == M::Request {
+            asked.set_ciaddr(ip(3));
+        }
+        let request = Request::parse(&asked.to_vec().expect("it encodes")).expect("a request");
+        let reply = site.ask(&request, NOW).reply.expect(rule);
+        let given = crate::dhcp::options::write::collect(&reply.encode().expect("it encodes")[240..]);
+        assert_eq!(given.get(&43).map(Vec::as_slice), expected, "{rule}");
+    }
+}
+
+/// No table names a file for it, and the operator does.
+#[test]
+fn firmware_that_we_do_not_know_beside_another_server() {
+    let class = O::ClassIdentifier(b"PXEClient:Arch:00027:UNDI:003016".to_vec());
+    for (options, expected) in [(vec![], None), (vec![(67, b"own.efi".to_vec())], Some(&b"own.efi"[..]))] {
+        let proxy = crate::model::DhcpMode::Proxy;
+        let options = options.into_iter().collect();
+        let mut site = Site::new(vec![Network { dhcp: proxy, ranges: vec![], options, ..network() }]);
+        let asked = message(1, M::Discover, vec![class.clone()]);
+        let decision = site.ask(&Request::new(asked).expect("a request"), NOW);
+        let file = decision.reply.as_ref().and_then(|reply| reply.message.fname());
+        assert_eq!(file, expected, "PXE 2.1 2.2.3");
+        assert_eq!(decision.silent.is_none(), expected.is_some());
     }
 }
 

@@ -35,7 +35,7 @@ fn unicast(n: u8, kind: M, ip: Ipv4Addr, mut options: Vec<O>) -> Request {
     }
     let mut message = message(n, kind, options);
     message.set_ciaddr(ip);
-    Request::new(message).expect("a request")
+    Request::new(message).expect("a request").sent(Cast::Unicast)
 }
 
 fn answer(decision: &Decision) -> Option<(M, Ipv4Addr)> {

@@ -63,7 +63,7 @@ struct Known {
 impl Lately {
     /// Whether it is worth a line; if so, it is remembered.
     pub fn is_news(&self, node: NodeId, kind: &EventKind, at: Timestamp) -> bool {
-        let what = self.hasher.hash_one(format!("{kind:?}"));
+        let what = self.hasher.hash_one(kind);
         let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |then: Timestamp| at.0.abs_diff(then.0) < AGAIN_MS;
         if known.events.len() >= NODES && !recent(known.swept) {

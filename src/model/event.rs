@@ -34,7 +34,7 @@ pub struct Event {
 }
 
 /// What happened. `Display` gives the line that a person reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum EventKind {
     /// A MAC address that nobody knew asked for an address.

@@ -495,8 +495,13 @@ impl World {
             Change::DeleteInvitation(token) => {
                 self.invitations.remove(token);
             }
-            Change::Append(event) => self.next_seq = self.next_seq.max(event.seq.saturating_add(1)),
+            Change::Append(event) => self.count_events(event.seq),
         }
+    }
+
+    /// There have been events up to this number.
+    pub fn count_events(&mut self, newest: u64) {
+        self.next_seq = self.next_seq.max(newest.saturating_add(1));
     }
 
     fn unindex_node(&mut self, id: NodeId) {

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
-use crate::model::{Change, Event, NodeId, Timestamp};
+use crate::model::{Change, NodeId, Timestamp};
 
 /// The newest schema this build writes, and reads.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// Where the schema's number lies.
 pub const SCHEMA_KEY: &[u8] = b"m/schema";
 
@@ -30,9 +30,9 @@ const JOB: u8 = b'j';
 const CLUSTER: u8 = b'c';
 /// The table of what nodes are made of, by node, then moment.
 pub const INVENTORY: u8 = b'h';
-/// The table of events, by sequence number.
+/// The table of events, by the sequence number of the first of those that lie together.
 pub const EVENT: u8 = b'e';
-/// The index of events by node, then sequence number.
+/// Events by node, then sequence number, in schema 1.
 pub const TIMELINE: u8 = b't';
 
 /// A key, and the value to put there; `None` removes.
@@ -45,17 +45,9 @@ fn key(table: u8, id: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Where an event lies.
+/// Where events lie of which this is the first.
 pub fn event_key(seq: u64) -> Vec<u8> {
     key(EVENT, &seq.to_be_bytes())
-}
-
-/// Where a node's timeline points to an event.
-pub fn timeline_key(node: NodeId, seq: u64) -> Vec<u8> {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&node.0.to_be_bytes());
-    id[8..].copy_from_slice(&seq.to_be_bytes());
-    key(TIMELINE, &id)
 }
 
 /// Where what a node told then lies.
@@ -73,12 +65,13 @@ fn inventory_of(key: &[u8]) -> Option<(NodeId, Timestamp)> {
     Some((NodeId(u64::from_be_bytes(*node)), Timestamp(u64::from_be_bytes(at))))
 }
 
-/// The sequence number at the end of an event's or timeline's key.
+/// The sequence number at the end of an event's key.
 pub fn seq_of(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-fn encode(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+/// A record as it is written.
+pub fn encode(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(record).map_err(|error| StoreError::Database(format!("encoding a record: {error}")))
 }
 
@@ -120,11 +113,8 @@ pub fn writes(change: &Change) -> Result<Vec<Write>, StoreError> {
         Change::DeleteInventory { node, at } => vec![(inventory_key(*node, *at), None)],
         Change::PutInvitation(invitation) => put(key(INVITATION, &invitation.token.0), encode(invitation)?),
         Change::DeleteInvitation(token) => vec![(key(INVITATION, &token.0), None)],
-        Change::Append(event) => {
-            let mut writes = put(event_key(event.seq), encode(event)?);
-            writes.extend(event.node.map(|node| (timeline_key(node, event.seq), Some(Vec::new()))));
-            writes
-        }
+        // Together with others of the same commit: see `past`.
+        Change::Append(_) => Vec::new(),
     })
 }
 
@@ -154,9 +144,4 @@ pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Change>, StoreError> {
         Some(&INVITATION) => Some(Change::PutInvitation(decode(key, value)?)),
         _ => None,
     })
-}
-
-/// The event in `value`.
-pub fn read_event(key: &[u8], value: &[u8]) -> Result<Event, StoreError> {
-    decode(key, value)
 }

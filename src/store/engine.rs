@@ -20,44 +20,28 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::StoreError;
 use super::codec::{self, SCHEMA, SCHEMA_KEY};
-use super::{EventQuery, StoreError};
-use crate::model::inventory::Inventory;
-use crate::model::{Change, Event, NodeId, Timestamp, World};
+use super::past::{self, Reader};
+use crate::model::{Change, World};
 
-/// Events kept; the oldest go first.
-const EVENTS_KEPT: u64 = 1_000_000;
-/// Events beyond that before any is removed, and removed in one commit at most.
-const EVENTS_TRIMMED: u64 = 1_000;
 /// sled's page cache, bytes. The records are in memory anyway; this one serves events.
 const PAGE_CACHE: u64 = 64 << 20;
-/// Events read at most by one query.
-const EVENTS_READ: usize = 10_000;
-/// Events read before a commit gets its turn.
-const EVENTS_AT_ONCE: usize = 256;
-
 pub struct Engine {
     db: sled::Db,
     path: PathBuf,
     file: File,
     blobs: HashSet<OsString>,
-    oldest_event: u64,
+    past: past::Shared,
     turn: Turn,
 }
 
 /// Whose turn with sled it is: the writer's or a reader's; and whether anybody has read since the last commit.
-type Turn = Arc<Mutex<bool>>;
+pub type Turn = Arc<Mutex<bool>>;
 
-fn take(turn: &Turn) -> MutexGuard<'_, bool> {
+pub fn take(turn: &Turn) -> MutexGuard<'_, bool> {
     // It guards nothing that a panic could leave half done.
     turn.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads past events beside the writer.
-#[derive(Clone)]
-pub struct Reader {
-    db: sled::Db,
-    turn: Turn,
 }
 
 impl Engine {
@@ -80,7 +64,7 @@ impl Engine {
             path: path.to_owned(),
             file,
             blobs: HashSet::new(),
-            oldest_event: 0,
+            past: past::Shared::default(),
             turn: Turn::default(),
         };
         engine.check_schema()?;
@@ -91,62 +75,66 @@ impl Engine {
     }
 
     fn check_schema(&mut self) -> Result<(), StoreError> {
-        if let Some(value) = self.db.get(SCHEMA_KEY).map_err(|error| database(&error))? {
-            let found: u32 = codec::decode(SCHEMA_KEY, &value)?;
-            // There has been no schema before 1 to migrate from.
-            if found > SCHEMA { Err(StoreError::Newer { found, known: SCHEMA }) } else { Ok(()) }
-        } else {
-            let value = SCHEMA.to_string().into_bytes();
-            self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
+        let found = self.db.get(SCHEMA_KEY).map_err(|error| database(&error))?;
+        let found: u32 = found.map_or(Ok(0), |value| codec::decode(SCHEMA_KEY, &value))?;
+        if found > SCHEMA {
+            return Err(StoreError::Newer { found, known: SCHEMA });
         }
+        if found == SCHEMA {
+            return Ok(());
+        }
+        // Before 2, each node's timeline was written down too.
+        for key in self.db.scan_prefix([codec::TIMELINE]).keys() {
+            key.and_then(|key| self.db.remove(key)).map_err(|error| database(&error))?;
+        }
+        let value = SCHEMA.to_string().into_bytes();
+        self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
     }
 
     /// Reads every record.
     pub fn load(&mut self) -> Result<World, StoreError> {
         let mut world = World::default();
+        let mut past = past::lock(&self.past);
         for entry in self.db.iter() {
             let (key, value) = entry.map_err(|error| database(&error))?;
-            if let Some(change) = codec::read(&key, &value)? {
+            if key.first() == Some(&codec::EVENT) {
+                past.learn(&key, &value).inspect(|newest| world.count_events(*newest));
+            } else if let Some(change) = codec::read(&key, &value)? {
                 world.apply(&change);
             }
-        }
-        let mut events = self.db.scan_prefix([codec::EVENT]).keys();
-        let seq = |key: Option<sled::Result<sled::IVec>>| {
-            key.transpose()
-                .map_err(|error| database(&error))
-                .map(|key| key.and_then(|key| codec::seq_of(&key)))
-        };
-        if let Some(oldest) = seq(events.next())? {
-            let newest = seq(events.next_back())?.unwrap_or(oldest);
-            self.oldest_event = oldest;
-            let key = codec::event_key(newest);
-            let value = self.db.get(&key).map_err(|error| database(&error))?.unwrap_or_default();
-            world.apply(&Change::Append(codec::read_event(&key, &value)?));
         }
         Ok(world)
     }
 
     pub fn reader(&self) -> Reader {
-        Reader { db: self.db.clone(), turn: Arc::clone(&self.turn) }
+        Reader { db: self.db.clone(), turn: Arc::clone(&self.turn), past: Arc::clone(&self.past) }
     }
 
     /// Writes `changes` as one atomic batch and makes them durable: after this returns, they survive a power cut.
     pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        let mut newest = None;
+        let events = changes.iter().filter_map(|change| match change {
+            Change::Append(event) => Some(event),
+            _ => None,
+        });
+        let mut writes = past::writes(events.clone())?;
         for change in changes {
-            if let Change::Append(event) = change {
-                newest = Some(event.seq);
+            writes.extend(codec::writes(change)?);
+        }
+        {
+            let mut past = past::lock(&self.past);
+            for event in events.clone() {
+                past.add(event);
             }
-            for (key, value) in codec::writes(change)? {
-                match value {
-                    Some(value) => batch.insert(key, value),
-                    None => batch.remove(key),
-                }
+            if let Some(newest) = events.last() {
+                writes.extend(past.trim(&self.db, newest.seq)?);
             }
         }
-        if let Some(newest) = newest {
-            self.trim_events(newest, &mut batch)?;
+        let mut batch = sled::Batch::default();
+        for (key, value) in writes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
         }
         let turn = Arc::clone(&self.turn);
         let mut read = take(&turn);
@@ -160,23 +148,6 @@ impl Engine {
         self.file.sync_all().map_err(|error| io_error("sync", &self.path, &error))?;
         drop(read);
         free_old_pages(changes.len());
-        Ok(())
-    }
-
-    fn trim_events(&mut self, newest: u64, batch: &mut sled::Batch) -> Result<(), StoreError> {
-        if newest.saturating_sub(self.oldest_event) < EVENTS_KEPT + EVENTS_TRIMMED {
-            return Ok(());
-        }
-        let until = self.oldest_event + EVENTS_TRIMMED;
-        for entry in self.db.range(codec::event_key(self.oldest_event)..codec::event_key(until)) {
-            let (key, value) = entry.map_err(|error| database(&error))?;
-            let event = codec::read_event(&key, &value)?;
-            if let Some(node) = event.node {
-                batch.remove(codec::timeline_key(node, event.seq));
-            }
-            batch.remove(key);
-        }
-        self.oldest_event = until;
         Ok(())
     }
 
@@ -203,58 +174,6 @@ impl Engine {
         }
         self.blobs = present;
         Ok(())
-    }
-}
-
-impl Reader {
-    /// The events that `query` asks for, of those before number `end`: what lies behind is not durable yet.
-    pub fn events(&self, query: &EventQuery, end: u64) -> Result<Vec<Event>, StoreError> {
-        let limit = query.limit.min(EVENTS_READ);
-        let first = query.after.map_or(0, |after| after.saturating_add(1));
-        if first >= end {
-            return Ok(Vec::new());
-        }
-        let keys = match query.node {
-            Some(node) => codec::timeline_key(node, first)..codec::timeline_key(node, end),
-            None => codec::event_key(first)..codec::event_key(end),
-        };
-        let mut turn = take(&self.turn);
-        *turn = true;
-        let range = self.db.range(keys).keys();
-        let keys: Vec<_> = if query.after.is_some() {
-            range.take(limit).collect::<Result<_, _>>()
-        } else {
-            range.rev().take(limit).collect::<Result<Vec<_>, _>>().map(|mut keys| {
-                keys.reverse();
-                keys
-            })
-        }
-        .map_err(|error| database(&error))?;
-        drop(turn);
-        let mut events = Vec::with_capacity(keys.len());
-        // A few at a time, so that a long answer keeps no commit waiting.
-        for keys in keys.chunks(EVENTS_AT_ONCE) {
-            let mut turn = take(&self.turn);
-            *turn = true;
-            for seq in keys.iter().filter_map(|key| codec::seq_of(key)) {
-                let key = codec::event_key(seq);
-                // Trimmed between the two reads: gone is gone.
-                if let Some(value) = self.db.get(&key).map_err(|error| database(&error))? {
-                    events.push(codec::read_event(&key, &value)?);
-                }
-            }
-        }
-        Ok(events)
-    }
-
-    /// What a node told then of what it is made of.
-    pub fn inventory(&self, node: NodeId, at: Timestamp) -> Result<Option<Inventory>, StoreError> {
-        let key = codec::inventory_key(node, at);
-        let mut turn = take(&self.turn);
-        *turn = true;
-        let value = self.db.get(&key).map_err(|error| database(&error))?;
-        drop(turn);
-        value.map(|value| codec::decode(&key, &value)).transpose()
     }
 }
 
@@ -288,7 +207,7 @@ fn io_error(action: &'static str, path: &Path, error: &std::io::Error) -> StoreE
     StoreError::Io { action, path: path.to_owned(), cause: error.to_string() }
 }
 
-fn database(error: &sled::Error) -> StoreError {
+pub fn database(error: &sled::Error) -> StoreError {
     StoreError::Database(error.to_string())
 }
 

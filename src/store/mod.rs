@@ -9,6 +9,7 @@
 pub mod blobs;
 mod codec;
 mod engine;
+mod past;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -95,7 +96,7 @@ pub struct Store {
     queue: mpsc::Sender<writer::Job>,
     feed: broadcast::Sender<Arc<Event>>,
     broken: watch::Receiver<Option<String>>,
-    reader: engine::Reader,
+    reader: past::Reader,
     thread: Option<JoinHandle<()>>,
 }
 

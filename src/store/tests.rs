@@ -192,6 +192,84 @@ fn what_cannot_be_opened_says_why() {
     assert!(matches!(Store::open(&file).err(), Some(StoreError::Io { .. })), "a file in the folder's place");
 }
 
+/// The numbers of the events that a query finds, and whether each is what was written: even ones are node 2's, odd ones node 1's.
+fn found(store: &Store, node: Option<u64>, after: Option<u64>, limit: usize) -> Vec<u64> {
+    let events = store.events(&EventQuery { node: node.map(NodeId), after, limit }).expect("events");
+    for event in &events {
+        assert_eq!(event.node, Some(NodeId(if event.seq % 2 == 0 { 2 } else { 1 })), "{event:?}");
+        assert_eq!(event.kind, report(&format!("line\n{}", event.seq)), "{event:?}");
+    }
+    events.iter().map(|event| event.seq).collect()
+}
+
+#[test]
+fn the_past_is_found_however_it_was_written_down_and_the_oldest_goes_first() {
+    let dir = folder();
+    runtime().block_on(async {
+        let mut store = open(&dir);
+        let mut written = 0;
+        // Alone, some together, more than lie together, and past what is kept.
+        for count in [1_u64, 3, 64, 65, 200, 1, 700, 700, 700, 50] {
+            let told: Result<(), StoreError> = store
+                .transact(move |tx| {
+                    for _ in 0..count {
+                        let seq = tx.world().next_seq();
+                        let node = node(if seq % 2 == 0 { 2 } else { 1 });
+                        tx.append(Timestamp(seq), Some(&node), None, report(&format!("line\n{seq}")));
+                    }
+                    Ok(())
+                })
+                .await;
+            told.expect("it commits");
+            written += count;
+            store.close();
+            store = open(&dir);
+            assert_eq!(store.view().next_seq(), written + 1, "numbers go on");
+            let all = found(&store, None, Some(0), 10_000);
+            let oldest = *all.first().expect("events");
+            assert_eq!(all, (oldest..=written).collect::<Vec<_>>());
+            assert!(all.len() <= 2_300, "{} are kept", all.len());
+            assert!(oldest == 1 || all.len() >= 2_000, "{} are kept", all.len());
+            for node in [1, 2] {
+                let own: Vec<u64> = all.iter().copied().filter(|seq| 2 - seq % 2 == node).collect();
+                assert_eq!(found(&store, Some(node), Some(0), 10_000), own);
+                let last: Vec<u64> = own.iter().copied().rev().take(3).rev().collect();
+                assert_eq!(found(&store, Some(node), None, 3), last, "the newest");
+                let next: Vec<u64> = own.iter().copied().filter(|seq| *seq > 66).take(3).collect();
+                assert_eq!(found(&store, Some(node), Some(66), 3), next, "the next");
+            }
+            let last: Vec<u64> = all.iter().copied().rev().take(70).rev().collect();
+            assert_eq!(found(&store, None, None, 70), last);
+        }
+        assert!(found(&store, None, Some(0), 1)[0] > 1, "something was to go");
+    });
+}
+
+#[test]
+fn what_an_older_firstlight_wrote_is_read() {
+    let dir = folder();
+    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    for seq in 1..=3_u64 {
+        let id = NodeId(2 - seq % 2);
+        let name = Some(node(1).name);
+        let kind = report(&format!("line\n{seq}"));
+        let event = Event { seq, at: Timestamp(seq), node: Some(id), name, actor: None, kind };
+        db.insert(codec::event_key(seq), codec::encode(&event).expect("JSON")).expect("it writes");
+        let timeline = [&b"t"[..], &id.0.to_be_bytes(), &seq.to_be_bytes()].concat();
+        db.insert(timeline, Vec::new()).expect("it writes");
+    }
+    db.insert(codec::SCHEMA_KEY, b"1").expect("it writes");
+    db.flush().expect("it flushes");
+    drop(db);
+    let store = open(&dir);
+    assert_eq!(found(&store, None, Some(0), 10), [1, 2, 3]);
+    assert_eq!(found(&store, Some(1), None, 10), [1, 3]);
+    store.close();
+    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    assert_eq!(db.scan_prefix(b"t").count(), 0, "timelines are not written down any more");
+    assert_eq!(db.get(codec::SCHEMA_KEY).expect("it reads").expect("a schema"), b"2");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Put(u8, u64),

@@ -5,6 +5,9 @@
 //! exchange and processor seconds for 100,000 exchanges; then memory, and processor seconds for 100,000 exchanges of new clients,
 //! with 1,000 to a million leases held already. Nobody asks whether an address is in use: Kea cannot, dnsmasq and we are told not to.
 //!
+//! The servers have one core and `perfdhcp` another: it works as much as what it measures, and where they share two cores its own
+//! limits are all that is seen. `PINNED=0` lets everybody run everywhere.
+//!
 //! `ROUNDS`, `SECONDS` and `CLIENTS` set how long it takes; `PARTS` names some of rate, leases; `LEASES` the numbers. Needs root.
 
 #[path = "../tests/appliance/mod.rs"]
@@ -18,6 +21,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use appliance::Appliance;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use rack::{Host, Process, Rack};
 
 /// Rates are looked for between these, exchanges a second.
@@ -47,11 +52,23 @@ struct Run {
     delay_ms: f64,
 }
 
+/// Keeps this process, and what it starts from now on, on the first core; perfdhcp alone goes to the second.
+fn pin() {
+    let mut first = CpuSet::new();
+    first.set(0).expect("a core");
+    sched_setaffinity(Pid::from_raw(0), &first).expect("a core for the servers");
+}
+
+fn is_pinned() -> bool {
+    number("PINNED", 1) == 1 && std::path::Path::new("/sys/devices/system/cpu/cpu1").exists()
+}
+
 fn perfdhcp(host: &Host, rate: u32, seconds: u32) -> Run {
     let (rate_text, seconds) = (rate.to_string(), seconds.to_string());
     let clients = number("CLIENTS", 100_000).to_string();
     let output = host
-        .command("perfdhcp")
+        .command("taskset")
+        .args(["--cpu-list", if is_pinned() { "1" } else { "0-1023" }, "perfdhcp"])
         .args(["-4", "-l", "eth0", "-r", &rate_text, "-R", &clients, "-p", &seconds, "-W", "500000"])
         .args(["-s", &rate.to_string(), "10.64.0.1"])
         .output()
@@ -285,6 +302,9 @@ fn main() {
     let (rounds, seconds) = (number("ROUNDS", 3), number("SECONDS", 4));
     let parts = std::env::var("PARTS").unwrap_or_else(|_| "rate,leases".into());
     let named = |part: &str| parts.split(',').any(|word| word == part);
+    if is_pinned() {
+        pin();
+    }
     println!("{:<52} {:>12} {:>12} {:>12}", "WHAT", "FIRSTLIGHT", "KEA", "DNSMASQ");
     // What they held at least wherever this was run.
     let rates = if named("rate") { rates(rounds, seconds) } else { [4000.0, 4000.0, 200.0] };

@@ -102,7 +102,7 @@ impl Appliance {
                     node.next_boot = None;
                 }
                 if node != before {
-                    tx.put(Change::PutNode(node.clone()));
+                    tx.put(Change::put_node(node.clone()));
                 }
                 let arguments = arguments.of(&action);
                 let about = ScriptContext {
@@ -153,7 +153,7 @@ impl Appliance {
                         None => {}
                     }
                 }
-                tx.put(Change::PutNode(node));
+                tx.put(Change::put_node(node));
                 Ok(())
             })
             .await

@@ -223,13 +223,13 @@ impl Question {
             _ => respond(request, &view, at),
         };
         let named = decision.reservation.as_ref().and_then(|reserved| reserved.name.clone());
-        let before = tx.world().node_with_mac(mac).cloned();
+        let before = tx.world().kept_node_with_mac(mac);
         // Who gets nothing leaves no trace: a flood must not fill the store.
         if before.is_none() && decision.reply.is_none() {
             return Ok(decision);
         }
         let mut node = if let Some(node) = &before {
-            node.clone()
+            Node::clone(node)
         } else {
             let fresh = NodeId(u64::from_be_bytes(random()?));
             discover(tx, fresh, mac, named, config.enrolment.max_unknown, at)
@@ -250,7 +250,7 @@ impl Question {
         let event = decision.event.take().filter(|event| before.is_none() || is_kept(kind, event));
         let told = Told { kind, uuid, event };
         let (allowlist, lately) = (self.allowlist.as_deref(), self.lately.as_ref());
-        keep_node(tx, before.as_ref(), node, told, &Rules { config, firmware, allowlist, lately }, at)?;
+        keep_node(tx, before.as_deref(), node, told, &Rules { config, firmware, allowlist, lately }, at)?;
         Ok(decision)
     }
 }
@@ -358,7 +358,7 @@ pub(super) fn keep_node(
         admit(tx, &mut node, rules.config, rules.allowlist, None, at)?;
     }
     if before != Some(&node) {
-        tx.put(Change::PutNode(node));
+        tx.put(Change::put_node(node));
     }
     Ok(())
 }

@@ -383,7 +383,7 @@ mod tests {
             let mac = MacAddr([2, 0, 0, 0, 0, n]);
             let name = format!("n{n}").parse().expect("a name");
             let seen = Timestamp(NOW - (u64::from(n) * 12 + 1) * HOUR_MS);
-            world.apply(&Change::PutNode(Node::discovered(NodeId(n.into()), name, mac, seen)));
+            world.apply(&Change::put_node(Node::discovered(NodeId(n.into()), name, mac, seen)));
             let ip = Ipv4Addr::new(10, if n < 19 { 77 } else { 78 }, 0, 100 + n);
             let (state, expires) = (LeaseState::Bound, Timestamp(NOW + 1));
             world.apply(&Change::PutLease(Lease {

@@ -205,7 +205,7 @@ impl Appliance {
                 let mut node = before.clone();
                 change(tx, &mut node, at)?;
                 if node != before {
-                    tx.put(Change::PutNode(node.clone()));
+                    tx.put(Change::put_node(node.clone()));
                 }
                 Ok(node_view(tx.world(), &node))
             })

@@ -32,7 +32,7 @@ pub(super) fn name_by_port(tx: &mut Tx, node: &mut Node, reservation: &Reservati
         let to = free_name(tx.world(), mac, other.id);
         let from = std::mem::replace(&mut other.name, to.clone());
         tx.append(at, Some(&other), Some(ACTOR), EventKind::Renamed { from, to });
-        tx.put(Change::PutNode(other));
+        tx.put(Change::put_node(other));
     }
     let from = std::mem::replace(&mut node.name, name.clone());
     tx.append(at, Some(node), Some(ACTOR), EventKind::Renamed { from, to: name });

@@ -72,7 +72,7 @@ mod tests {
             let [_, a, b, c] = n.to_be_bytes();
             let (id, mac) = (NodeId(u64::from(n)), MacAddr([2, 0, 0, a, b, c]));
             let name = format!("n{n}").parse().expect("a name");
-            world.apply(&Change::PutNode(Node::discovered(id, name, mac, Timestamp(1))));
+            world.apply(&Change::put_node(Node::discovered(id, name, mac, Timestamp(1))));
             let (ip, state, expires) = (Ipv4Addr::new(10, a, b, c), LeaseState::Bound, Timestamp(1));
             world.apply(&Change::PutLease(Lease { ip, mac, state, expires, reserved: true, hostname: None }));
             cluster.members.push(cluster::Member {
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(cluster_key(&world, &cluster), without);
         let mut node = world.node(NodeId(2)).expect("a node").clone();
         node.name = "other".parse().expect("a name");
-        world.apply(&Change::PutNode(node));
+        world.apply(&Change::put_node(node));
         assert_ne!(cluster_key(&world, &cluster), without, "a peer has another name");
     }
 

@@ -131,14 +131,14 @@ mod tests {
             ),
             (
                 "an approved one stays",
-                |world| world.apply(&Change::PutNode(Node { state: State::Enrolled, ..node(1, 0) })),
+                |world| world.apply(&Change::put_node(Node { state: State::Enrolled, ..node(1, 0) })),
                 9 * HOUR,
                 Some(2),
             ),
             (
                 "one that an operator gave something stays",
                 |world| {
-                    world.apply(&Change::PutNode(Node {
+                    world.apply(&Change::put_node(Node {
                         pin: Some("a@1".parse().expect("an image")),
                         ..node(1, 0)
                     }));
@@ -149,8 +149,8 @@ mod tests {
         ];
         for (rule, setup, at, expected) in rows {
             let mut world = World::default();
-            world.apply(&Change::PutNode(node(1, 0)));
-            world.apply(&Change::PutNode(node(2, 1)));
+            world.apply(&Change::put_node(node(1, 0)));
+            world.apply(&Change::put_node(node(2, 1)));
             setup(&mut world);
             let (most, at) = (world.strangers(), Timestamp(at));
             assert_eq!(has_room(&world, most, at), expected.is_some(), "{rule}");

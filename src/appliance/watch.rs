@@ -65,7 +65,7 @@ impl Appliance {
                     about.hint
                 );
                 transition(tx, &mut node, &Signal::Fail(reason), at, None)?;
-                tx.put(Change::PutNode(node));
+                tx.put(Change::put_node(node));
                 Ok(())
             })
             .await

@@ -50,6 +50,11 @@ impl Datagrams {
         Ok(())
     }
 
+    /// How many came in.
+    pub fn count(&self) -> usize {
+        self.received.len()
+    }
+
     /// What came in, where from, and how: that is known of sockets with `IP_PKTINFO`, all else counts as sent to us.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr, Cast)> {
         let taken = self.buffers.iter().zip(&self.received);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::batch::Datagrams;
+use super::batch::{BATCH, Datagrams};
 use super::gate::Gate;
 use super::interface::Interface;
 use super::probe::Prober;
@@ -32,6 +32,12 @@ pub struct Answered {
     /// Whether it offers an address that this client never had: then it is asked for first whether somebody uses it.
     pub fresh: bool,
 }
+
+/// Between two looks at the socket while several ask at once: what came in meanwhile is answered together. A look, a commit and the
+/// threads that they wake cost more than an answer; who asks alone does not wait.
+const PACE: Duration = Duration::from_millis(2);
+/// Datagrams that come so close together are of several clients: one waits for its answer before it goes on.
+const CLOSE: Duration = Duration::from_micros(500);
 
 /// Of [`IN_FLIGHT`], so many are kept for those of a higher rank.
 fn reserve(rank: Rank) -> usize {
@@ -77,6 +83,7 @@ pub async fn serve<E: Exchange>(
         Door { gate: Gate::new(Instant::now()), dropped: 0, name: service.interface().name.clone() };
     let mut settle = tokio::time::interval(Duration::from_secs(1));
     let mut datagrams = Datagrams::default();
+    let mut last = Instant::now();
     loop {
         let received = tokio::select! {
             received = service.socket.receive(&mut datagrams) => received,
@@ -93,15 +100,20 @@ pub async fn serve<E: Exchange>(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }
+        let several = datagrams.count() > 1 || last.elapsed() < CLOSE;
+        last = Instant::now();
         let requests = door.let_in(&datagrams, &service, in_flight.available_permits());
         let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
-        if count == 0 {
-            continue;
-        }
         // Nobody else takes any, so they are there.
-        let Ok(permits) = Arc::clone(&in_flight).try_acquire_many_owned(count) else { continue };
-        // A task of its own: should a defect make one datagram panic, the loop goes on.
-        tokio::spawn(Arc::clone(&service).answer(requests, permits));
+        if count > 0
+            && let Ok(permits) = Arc::clone(&in_flight).try_acquire_many_owned(count)
+        {
+            // A task of its own: should a defect make one datagram panic, the loop goes on.
+            tokio::spawn(Arc::clone(&service).answer(requests, permits));
+        }
+        if several && datagrams.count() < BATCH {
+            tokio::time::sleep(PACE).await;
+        }
     }
     // All permits back: everything is answered.
     let _ = in_flight.acquire_many(u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX)).await;

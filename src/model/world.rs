@@ -35,11 +35,10 @@ const NEW: Duration = Duration::from_secs(600);
 const GLANCE: usize = 64;
 
 /// One record written or removed.
-#[expect(clippy::large_enum_variant, reason = "lives only for a transaction; a box would cost more")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A node is new or different.
-    PutNode(Node),
+    PutNode(Arc<Node>),
     /// A node is forgotten.
     DeleteNode(NodeId),
     /// A group is new or different.
@@ -96,6 +95,13 @@ pub enum Change {
     Append(Event),
 }
 
+impl Change {
+    /// A node is new or different.
+    pub fn put_node(node: Node) -> Self {
+        Self::PutNode(Arc::new(node))
+    }
+}
+
 /// What a node told of what it is made of.
 #[derive(Debug, Clone)]
 struct Told {
@@ -150,6 +156,11 @@ impl World {
     /// The node that boots from this interface.
     pub fn node_with_mac(&self, mac: MacAddr) -> Option<&Node> {
         self.by_mac.get(&mac).and_then(|id| self.node(*id))
+    }
+
+    /// The same, to be kept.
+    pub fn kept_node_with_mac(&self, mac: MacAddr) -> Option<Arc<Node>> {
+        self.by_mac.get(&mac).and_then(|id| self.nodes.get(id)).cloned()
     }
 
     /// The node of this name.
@@ -411,7 +422,7 @@ impl World {
                 for certificate in &node.certificates {
                     self.by_certificate.insert(certificate.fingerprint, node.id);
                 }
-                self.nodes.insert(node.id, Arc::new(node.clone()));
+                self.nodes.insert(node.id, Arc::clone(node));
                 self.index_stranger(node.id);
             }
             Change::DeleteNode(id) => {

@@ -87,7 +87,7 @@ pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreE
 pub fn writes(change: &Change) -> Result<Vec<Write>, StoreError> {
     let put = |key, value| vec![(key, Some(value))];
     Ok(match change {
-        Change::PutNode(node) => put(key(NODE, &node.id.0.to_be_bytes()), encode(node)?),
+        Change::PutNode(node) => put(key(NODE, &node.id.0.to_be_bytes()), encode(node.as_ref())?),
         Change::DeleteNode(id) => vec![(key(NODE, &id.0.to_be_bytes()), None)],
         Change::PutGroup(group) => put(key(GROUP, group.name.as_str().as_bytes()), encode(group)?),
         Change::DeleteGroup(name) => vec![(key(GROUP, name.as_str().as_bytes()), None)],
@@ -121,7 +121,7 @@ pub fn writes(change: &Change) -> Result<Vec<Write>, StoreError> {
 /// The change that wrote this key and value; `None` for keys that hold no state of the world.
 pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Change>, StoreError> {
     Ok(match key.first() {
-        Some(&NODE) => Some(Change::PutNode(decode(key, value)?)),
+        Some(&NODE) => Some(Change::put_node(decode(key, value)?)),
         Some(&GROUP) => Some(Change::PutGroup(decode(key, value)?)),
         Some(&IMAGE) => Some(Change::PutImage(decode(key, value)?)),
         Some(&BUNDLE) => Some(Change::PutBundle(decode(key, value)?)),

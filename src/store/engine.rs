@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::StoreError;
 use super::codec::{self, SCHEMA, SCHEMA_KEY};
 use super::past::{self, Reader};
-use crate::model::{Change, World};
+use crate::model::{Change, Event, World};
 
 /// sled's page cache, bytes. The records are in memory anyway; this one serves events.
 const PAGE_CACHE: u64 = 64 << 20;
@@ -112,23 +112,18 @@ impl Engine {
 
     /// Writes `changes` as one atomic batch and makes them durable: after this returns, they survive a power cut.
     pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let events = changes.iter().filter_map(|change| match change {
-            Change::Append(event) => Some(event),
-            _ => None,
-        });
-        let mut writes = past::writes(events.clone())?;
+        let events: Vec<&Event> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Append(event) => Some(event),
+                _ => None,
+            })
+            .collect();
+        let mut writes = past::writes(&events)?;
         for change in changes {
             writes.extend(codec::writes(change)?);
         }
-        {
-            let mut past = past::lock(&self.past);
-            for event in events.clone() {
-                past.add(event);
-            }
-            if let Some(newest) = events.last() {
-                writes.extend(past.trim(&self.db, newest.seq)?);
-            }
-        }
+        writes.extend(past::lock(&self.past).add(&self.db, &events)?);
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
             match value {

@@ -67,12 +67,13 @@ impl Past {
         Some(newest)
     }
 
-    /// Learns of an event that is being written.
-    pub fn add(&mut self, event: &Event) {
-        if self.oldest == 0 {
-            self.oldest = event.seq;
+    /// Learns of events that are about to be written, and forgets the oldest where there are too many: what is to be removed.
+    pub fn add(&mut self, db: &sled::Db, events: &[&Event]) -> Result<Vec<Write>, StoreError> {
+        if let (0, Some(first)) = (self.oldest, events.first()) {
+            self.oldest = first.seq;
         }
-        self.by_node.extend(event.node.map(|node| (node, event.seq)));
+        self.by_node.extend(events.iter().filter_map(|event| Some((event.node?, event.seq))));
+        events.last().map_or(Ok(Vec::new()), |newest| self.trim(db, newest.seq))
     }
 
     /// The numbers of the events that `query` asks for, of those before `end`, ascending.
@@ -90,8 +91,7 @@ impl Past {
         }
     }
 
-    /// Forgets the oldest events where there are too many by `newest`: what is to be removed.
-    pub fn trim(&mut self, db: &sled::Db, newest: u64) -> Result<Vec<Write>, StoreError> {
+    fn trim(&mut self, db: &sled::Db, newest: u64) -> Result<Vec<Write>, StoreError> {
         let mut removed = Vec::new();
         while newest.saturating_sub(self.oldest) >= KEPT + TRIMMED {
             let until = self.oldest + TRIMMED;
@@ -129,7 +129,7 @@ fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// How the events of a commit, in the order of their numbers, are written.
-pub fn writes<'e>(events: impl Iterator<Item = &'e Event>) -> Result<Vec<Write>, StoreError> {
+pub fn writes(events: &[&Event]) -> Result<Vec<Write>, StoreError> {
     let mut all: Vec<(u64, u64, Vec<u8>)> = Vec::new();
     for event in events {
         let line = codec::encode(event)?;

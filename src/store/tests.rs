@@ -65,7 +65,7 @@ fn a_restart_finds_everything() {
     let dir = folder();
     runtime().block_on(async {
         let store = open(&dir);
-        put(&store, Change::PutNode(node(1))).await;
+        put(&store, Change::put_node(node(1))).await;
         put(&store, Change::PutLease(lease(1, 5))).await;
         let group = Group {
             name: "web".parse().expect("a name"),

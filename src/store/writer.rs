@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -14,10 +13,6 @@ use crate::model::{Change, Event, EventKind, Node, NodeId, Timestamp, World};
 
 /// Transactions that are made durable together at most.
 const GROUP: usize = 512;
-
-/// From the beginning of a group to that of the next, at least, when others wait too. Each commit has a price of its own (a sync, and
-/// sled wakes all of its threads); who comes alone does not wait.
-const PACE: Duration = Duration::from_millis(2);
 
 /// Inventories that are kept of each node.
 const INVENTORIES: usize = 4;
@@ -127,20 +122,14 @@ pub struct Writer {
 impl Writer {
     /// Serves the queue until nobody can send any more.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let (mut last, mut began) = (0, Instant::now());
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
-            if last > 1 {
-                std::thread::sleep((began + PACE).saturating_duration_since(Instant::now()));
-            }
-            began = Instant::now();
             while group.len() < GROUP {
                 match jobs.try_recv() {
                     Ok(job) => group.push(job),
                     Err(_) => break,
                 }
             }
-            last = group.len();
             self.commit(group);
         }
     }

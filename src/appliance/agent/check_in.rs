@@ -98,7 +98,7 @@ impl Appliance {
                         (node.installed, node.installing_on, node.observed.bundles) = (None, None, None);
                     }
                     let name = node.name.clone();
-                    tx.put(Change::PutNode(node));
+                    tx.put(Change::put_node(node));
                     Ok::<_, AppError>(retired.then_some(name))
                 })
                 .await?;

@@ -31,7 +31,7 @@ impl Appliance {
                 node.installing_on = None;
                 node.order = node.order.filter(|order| *order != Order::Install);
                 node.next_boot = None;
-                tx.put(Change::PutNode(node));
+                tx.put(Change::put_node(node));
                 Ok(())
             })
             .await
@@ -58,7 +58,7 @@ impl Appliance {
                 node.observed.bundles = None;
                 transition(tx, &mut node, &Signal::Wiped, at, None)?;
                 let id = node.id;
-                tx.put(Change::PutNode(node));
+                tx.put(Change::put_node(node));
                 Ok::<_, AppError>(id)
             })
             .await?;

@@ -62,7 +62,7 @@ impl Appliance {
                     }
                 }
                 if node != before {
-                    tx.put(Change::PutNode(node));
+                    tx.put(Change::put_node(node));
                 }
                 Ok(())
             })
@@ -105,7 +105,7 @@ impl Appliance {
                     let reason = "the token of its boot was traded in twice, by two keys".to_owned();
                     tx.append(at, Some(&node), None, EventKind::Refused { ip, reason: reason.clone() });
                     transition(tx, &mut node, &Signal::Quarantine(reason), at, None)?;
-                    tx.put(Change::PutNode(node));
+                    tx.put(Change::put_node(node));
                     return Ok(None);
                 }
                 boot.traded = Some(request);
@@ -145,7 +145,7 @@ pub(in crate::appliance) fn certify(tx: &mut Tx, mut node: Node, issued: Issued,
     node.certificates.drain(..too_many);
     tx.append(at, Some(&node), None, EventKind::Certified { fingerprint, expires });
     let name = node.name.clone();
-    tx.put(Change::PutNode(node));
+    tx.put(Change::put_node(node));
     EnrolStep::Certificate { certificate, expires, node: name }
 }
 

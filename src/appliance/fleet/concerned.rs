@@ -119,12 +119,12 @@ mod tests {
         };
         let mut node = node(id);
         match kind {
-            0 => Change::PutNode(node),
-            1 => Change::PutNode(Node { bundles, ..node }),
-            2 => Change::PutNode(Node { group: Some(name), ..node }),
+            0 => Change::put_node(node),
+            1 => Change::put_node(Node { bundles, ..node }),
+            2 => Change::put_node(Node { group: Some(name), ..node }),
             3 => {
                 node.observed.bundles = Some(Applied { generation, ..Applied::default() });
-                Change::PutNode(node)
+                Change::put_node(node)
             }
             4 => Change::DeleteNode(node.id),
             5 => Change::PutGroup(Group { name, pin: None, bundles, created: Timestamp(1) }),
@@ -156,17 +156,17 @@ mod tests {
     #[test]
     fn nodes_that_are_as_they_were_are_not_looked_into() {
         let mut world = World::default();
-        (1..=1000).for_each(|id| world.apply(&Change::PutNode(node(id))));
+        (1..=1000).for_each(|id| world.apply(&Change::put_node(node(id))));
         let before = world.clone();
         for (rule, change, expected) in [
             ("nothing", None, vec![]),
             (
                 "another",
-                Some(Change::PutNode(Node { bundles: vec!["a@1".parse().expect("a bundle")], ..node(7) })),
+                Some(Change::put_node(Node { bundles: vec!["a@1".parse().expect("a bundle")], ..node(7) })),
                 vec![7],
             ),
             ("gone", Some(Change::DeleteNode(NodeId(9))), vec![9]),
-            ("new", Some(Change::PutNode(node(2000))), vec![2000]),
+            ("new", Some(Change::put_node(node(2000))), vec![2000]),
         ] {
             let mut after = before.clone();
             if let Some(change) = &change {

@@ -134,7 +134,7 @@ mod tests {
         for id in 1..=2_u64 {
             let mac = crate::model::MacAddr([2, 0, 0, 0, 0, u8::try_from(id).expect("small")]);
             let name = format!("n{id}").parse().expect("a name");
-            world.apply(&Change::PutNode(Node::discovered(NodeId(id), name, mac, Timestamp(1))));
+            world.apply(&Change::put_node(Node::discovered(NodeId(id), name, mac, Timestamp(1))));
         }
         jobs.into_iter().for_each(|job| world.apply(&Change::PutJob(job)));
         world

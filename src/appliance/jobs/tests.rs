@@ -48,7 +48,7 @@ async fn appliance() -> (TempDir, Appliance) {
     node.observed.boot_id = Some("b".into());
     node.certificates =
         vec![Certificate { fingerprint: Sha256Digest([7; 32]), expires: Timestamp(u64::MAX) }];
-    put(&appliance, Change::PutNode(node)).await;
+    put(&appliance, Change::put_node(node)).await;
     (folder, appliance)
 }
 
@@ -63,7 +63,7 @@ async fn put(appliance: &Appliance, change: Change) {
 async fn edit(appliance: &Appliance, edit: impl FnOnce(&mut Node)) {
     let mut node = node(appliance);
     edit(&mut node);
-    put(appliance, Change::PutNode(node)).await;
+    put(appliance, Change::put_node(node)).await;
 }
 
 fn node(appliance: &Appliance) -> Node {

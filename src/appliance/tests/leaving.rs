@@ -51,7 +51,7 @@ async fn a_wipe_that_is_taken_back() {
         let mut fleet = Fleet::new(4, 3).await;
         let mut node = fleet.appliance.view().node(NodeId(3)).expect("n3").clone();
         node.state = state;
-        fleet.put(Change::PutNode(node)).await;
+        fleet.put(Change::put_node(node)).await;
         fleet.look().await;
         assert!(fleet.order(3, Order::Wipe, false).await.is_ok(), "{rule}");
         let back = fleet.appliance.boot_once(selector(3), BootOnce { what: None }, actor()).await;

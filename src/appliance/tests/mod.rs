@@ -133,7 +133,7 @@ impl Fleet {
         node.observed.boot_id = Some(format!("boot{n}"));
         let ip = Ipv4Addr::new(10, 77, 0, n);
         let lease = Lease { ip, mac, state: LeaseState::Bound, expires, reserved: true, hostname: None };
-        self.put(Change::PutNode(node)).await;
+        self.put(Change::put_node(node)).await;
         self.put(Change::PutLease(lease)).await;
         self.hosts.insert(n, Host::default());
         self.pin(n, "store@1").await;

@@ -16,7 +16,7 @@ fn world(leases: &[Lease], node: Option<State>) -> World {
     }
     if let Some(state) = node {
         let node = Node::discovered(NodeId(1), "n1".parse().expect("a name"), mac(1), Timestamp(0));
-        world.apply(&Change::PutNode(Node { state, ..node }));
+        world.apply(&Change::put_node(Node { state, ..node }));
     }
     world
 }

@@ -521,7 +521,7 @@ fn what_the_other_server_gives_is_learned() {
         let name = format!("n{n}").parse().expect("a name");
         let node =
             crate::model::Node::discovered(crate::model::NodeId(u64::from(n)), name, mac(n), Timestamp(NOW));
-        site.world.apply(&Change::PutNode(node));
+        site.world.apply(&Change::put_node(node));
     }
     site.ask(&takes(1, ip(3)), NOW);
     assert_eq!(lease_of(&site, ip(3)), Some(mac(1)));

@@ -14,7 +14,7 @@ const SNAME: std::ops::Range<usize> = 44..108;
 fn world() -> World {
     let mut world = World::default();
     let name = "web-1".parse().expect("a name");
-    world.apply(&Change::PutNode(Node::discovered(NodeId(1), name, mac(1), Timestamp(0))));
+    world.apply(&Change::put_node(Node::discovered(NodeId(1), name, mac(1), Timestamp(0))));
     world.apply(&Change::PutLease(lease(1, LeaseState::Bound, NOW + 1000)));
     world
 }

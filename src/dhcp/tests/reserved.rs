@@ -100,7 +100,7 @@ fn the_uuid_that_is_known_of_a_node_counts_where_it_tells_none() {
     let mut site = Site::new(vec![reserving(vec![(key, FIXED)])]);
     let node = Node::discovered(NodeId(1), "n1".parse().expect("a name"), mac(1), Timestamp(0));
     let uuid = Some("04030201-0605-0807-090a-0b0c0d0e0f10".into());
-    site.world.apply(&Change::PutNode(Node { uuid, ..node }));
+    site.world.apply(&Change::put_node(Node { uuid, ..node }));
     assert_eq!(given(&site.ask(&discover(1, vec![], &[]), NOW)), "10.78.0.50", "its system was first");
     assert_eq!(given(&site.ask(&discover(2, vec![], &[]), NOW)), "10.78.0.100", "nobody else");
 }

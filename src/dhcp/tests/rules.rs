@@ -208,7 +208,7 @@ fn where_replies_go() {
 fn what_an_ack_says() {
     let mut world = world();
     let name = "web-1".parse().expect("a name");
-    world.apply(&Change::PutNode(Node::discovered(NodeId(1), name, mac(1), Timestamp(0))));
+    world.apply(&Change::put_node(Node::discovered(NodeId(1), name, mac(1), Timestamp(0))));
     let options = vec![
         O::RequestedIpAddress(ip(1)),
         O::ClientIdentifier(vec![1, 2, 3]),
@@ -321,7 +321,7 @@ fn an_exhausted_pool() {
                 Timestamp(0),
             );
             let state = if trusted { State::Enrolled } else { State::Discovered };
-            world.apply(&Change::PutNode(Node { state, ..node }));
+            world.apply(&Change::put_node(Node { state, ..node }));
         }
         world
     };

@@ -35,7 +35,7 @@ pub struct Answered {
 
 /// Between two looks at the socket while several ask at once: what came in meanwhile is answered together. A look, a commit and the
 /// threads that they wake cost more than an answer; who asks alone does not wait.
-const PACE: Duration = Duration::from_millis(2);
+const PACE: Duration = Duration::from_millis(1);
 /// Datagrams that come so close together are of several clients: one waits for its answer before it goes on.
 const CLOSE: Duration = Duration::from_micros(500);
 

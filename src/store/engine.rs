@@ -27,6 +27,7 @@ use crate::model::{Change, Event, World};
 
 /// sled's page cache, bytes. The records are in memory anyway; this one serves events.
 const PAGE_CACHE: u64 = 64 << 20;
+
 pub struct Engine {
     db: sled::Db,
     path: PathBuf,

@@ -43,12 +43,6 @@ pub fn lock(past: &Mutex<Past>) -> MutexGuard<'_, Past> {
     past.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whose an event is; the rest is not read.
-#[derive(Deserialize)]
-struct Whose {
-    node: Option<NodeId>,
-}
-
 impl Past {
     /// Learns of events that lie in the database, the oldest first; the number of the newest.
     pub fn learn(&mut self, key: &[u8], value: &[u8]) -> Option<u64> {
@@ -57,12 +51,9 @@ impl Past {
             self.oldest = first;
         }
         let mut newest = first;
-        for (seq, line) in (first..).zip(lines(value)) {
+        for (seq, node) in whose(first, value) {
             newest = seq;
-            // One that cannot be read says so when it is asked for.
-            if let Ok(Whose { node: Some(node) }) = serde_json::from_slice(line) {
-                self.by_node.insert((node, seq));
-            }
+            self.by_node.extend(node.map(|node| (node, seq)));
         }
         Some(newest)
     }
@@ -98,8 +89,8 @@ impl Past {
             for entry in db.range(codec::event_key(self.oldest)..codec::event_key(until)) {
                 let (key, value) = entry.map_err(|error| database(&error))?;
                 let Some(first) = codec::seq_of(&key) else { continue };
-                for (seq, line) in (first..).zip(lines(&value)) {
-                    if let Ok(Whose { node: Some(node) }) = serde_json::from_slice(line) {
+                for (seq, node) in whose(first, &value) {
+                    if let Some(node) = node {
                         self.by_node.remove(&(node, seq));
                     }
                     self.oldest = seq + 1;
@@ -126,6 +117,17 @@ fn pick(all: impl DoubleEndedIterator<Item = u64>, query: &EventQuery) -> Vec<u6
 /// Events that lie together. None of them has a line break of its own: JSON escapes it.
 fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b'\n')
+}
+
+/// The numbers of events that lie together, from `first` on, and whose each is; the rest of them is not read.
+fn whose(first: u64, value: &[u8]) -> impl Iterator<Item = (u64, Option<NodeId>)> {
+    #[derive(Deserialize)]
+    struct Whose {
+        node: Option<NodeId>,
+    }
+    // One that cannot be read says so when it is asked for.
+    let node = |line| serde_json::from_slice(line).ok().and_then(|whose: Whose| whose.node);
+    (first..).zip(lines(value).map(node))
 }
 
 /// How the events of a commit, in the order of their numbers, are written.

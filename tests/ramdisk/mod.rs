@@ -67,11 +67,8 @@ pub fn appliance_with<'r>(rack: &'r Rack, binary: &Path, tables: &str, kernel: &
 
 /// Runs `images/debian/build.sh` into `out`. The unpacked system is made once.
 fn build(out: &Path, words: &[&str]) {
-    std::fs::create_dir_all(cache()).expect("make the cache");
-    let mut build = Command::new("flock");
-    build
-        .arg(cache().join("debian.lock"))
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/images/debian/build.sh"));
+    let _alone = alone_in(&cache());
+    let mut build = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/images/debian/build.sh"));
     build.args(["--packages", "openssh-server curl zstd", "--tar"]).arg(cache().join("debian.tar"));
     let output = build.args(words).arg(out).output().expect("run build.sh");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

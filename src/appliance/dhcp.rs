@@ -7,8 +7,8 @@ use std::sync::Arc;
 use dhcproto::v4::MessageType;
 
 use crate::boot::{ClientKind, FirmwareTable};
-use crate::config::Config;
 use crate::config::allowlist::Allowlist;
+use crate::config::{Config, Policy};
 use crate::dhcp::interface::Interface;
 use crate::dhcp::options::{Options, from_table, merge};
 use crate::dhcp::place::has_had_a_lease;
@@ -166,7 +166,8 @@ impl Appliance {
             self.rogues.suspect(&interface.name);
         }
         let names = link.first().is_some_and(|(_, server)| self.serves_names_at(*server));
-        let stranger = self.view().node_with_mac(request.client.mac).is_none();
+        let listed = matches!(config.enrolment.policy, Policy::Allowlist(_));
+        let stranger = listed && self.view().node_with_mac(request.client.mac).is_none();
         Ok(Question {
             allowlist: if stranger { self.allowlist() } else { None },
             firmware: Arc::clone(&self.firmware),
@@ -185,7 +186,8 @@ impl Question {
     fn decide(&self, tx: &mut Tx) -> Result<Decision, AppError> {
         let Self { request, config, firmware, at, .. } = self;
         let (at, mac) = (*at, request.client.mac);
-        let own = scoped_options(tx.world(), mac);
+        let before = tx.world().kept_node_with_mac(mac);
+        let own = before.as_deref().map_or_else(Vec::new, |node| scoped_options(tx.world(), node));
         let places: Vec<(&Network, Ipv4Addr, Cow<'_, Options>)> = self
             .link
             .iter()
@@ -223,7 +225,6 @@ impl Question {
             _ => respond(request, &view, at),
         };
         let named = decision.reservation.as_ref().and_then(|reserved| reserved.name.clone());
-        let before = tx.world().kept_node_with_mac(mac);
         // Who gets nothing leaves no trace: a flood must not fill the store.
         if before.is_none() && decision.reply.is_none() {
             return Ok(decision);
@@ -256,8 +257,7 @@ impl Question {
 }
 
 /// The options that an operator configured for a node's group and for the node, the farther first.
-fn scoped_options(world: &World, mac: MacAddr) -> Vec<Options> {
-    let Some(node) = world.node_with_mac(mac) else { return Vec::new() };
+fn scoped_options(world: &World, node: &Node) -> Vec<Options> {
     let group = node.group.clone().map(Scope::Group);
     let scopes = group.into_iter().chain([Scope::Node(node.id)]);
     // They were checked when they were set.

@@ -43,8 +43,12 @@ impl<'a> Pool<'a> {
         self.network.reservations.of(&self.keys(client))
     }
 
-    /// By what the client is told from others. The UUID that its firmware told stays its own under a system that tells none.
+    /// By what the client is told from others, where anything is reserved at all. The UUID that its firmware told stays its own under a
+    /// system that tells none.
     fn keys(&self, client: &Client) -> Vec<ClientKey> {
+        if self.network.reservations.is_empty() {
+            return Vec::new();
+        }
         let recorded = || self.world.node_with_mac(client.mac)?.uuid.clone();
         let uuid = client.uuid.clone().or_else(recorded);
         client.keys(uuid, client.relayed || self.network.trust_ports)
@@ -57,8 +61,7 @@ impl<'a> Pool<'a> {
     /// Of several (other servers give firmware and system an address each) the reserved one counts, then the one in use, then
     /// the one that lasts longest.
     pub fn own(&self, client: &Client) -> Option<&'a Lease> {
-        self.in_place(client)
-            .max_by_key(|lease| (lease.reserved, lease.state == LeaseState::Bound, lease.expires))
+        foremost(self.in_place(client))
     }
 
     /// The client's lease of `ip`, if it may keep that one; else the one it has instead.
@@ -66,8 +69,9 @@ impl<'a> Pool<'a> {
     /// # Errors
     /// The other lease, if any.
     pub fn own_at(&self, client: &Client, ip: Ipv4Addr) -> Result<&'a Lease, Option<&'a Lease>> {
-        let own = self.own(client);
-        let asked = self.in_place(client).find(|lease| lease.ip == ip);
+        let all: Vec<&Lease> = self.in_place(client).collect();
+        let own = foremost(all.iter().copied());
+        let asked = all.into_iter().find(|lease| lease.ip == ip);
         asked.filter(|asked| asked.reserved || own.is_none_or(|own| !own.reserved)).ok_or(own)
     }
 
@@ -160,6 +164,11 @@ impl<'a> Pool<'a> {
         let ran_out = parts.filter_map(|part| self.world.first_expired(part, now, nobodys));
         ran_out.min_by_key(|lease| (lease.expires, lease.ip)).map(|lease| lease.ip)
     }
+}
+
+/// Of a client's leases the one that counts.
+fn foremost<'a>(leases: impl Iterator<Item = &'a Lease>) -> Option<&'a Lease> {
+    leases.max_by_key(|lease| (lease.reserved, lease.state == LeaseState::Bound, lease.expires))
 }
 
 fn part(first: u64, last: u64) -> Option<AddressRange> {

@@ -83,6 +83,11 @@ impl Reservations {
         keys.iter().find_map(|key| self.by_key.get(key))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_ip.is_empty()
+    }
+
     /// Whose an address is.
     pub fn holder(&self, ip: Ipv4Addr) -> Option<&ClientKey> {
         self.by_ip.get(&ip)

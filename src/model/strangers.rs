@@ -31,11 +31,6 @@ impl Strangers {
         }
     }
 
-    /// Whether the node is one of them.
-    pub fn contains(&self, id: NodeId) -> bool {
-        self.until.contains_key(&id)
-    }
-
     /// How many there are.
     pub fn count(&self) -> usize {
         self.until.len()

@@ -192,6 +192,11 @@ impl World {
         self.nodes.len()
     }
 
+    /// Whether nodes are the very same in both, which is seen at a glance.
+    pub fn shares_nodes_with(&self, other: &Self) -> bool {
+        self.nodes.ptr_eq(&other.nodes)
+    }
+
     /// How many nodes nobody has approved.
     pub fn strangers(&self) -> usize {
         self.strangers.count()
@@ -413,18 +418,7 @@ impl World {
     /// Applies one change.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::PutNode(node) => {
-                self.unindex_node(node.id);
-                for mac in &node.macs {
-                    self.by_mac.insert(*mac, node.id);
-                }
-                self.by_name.insert(node.name.clone(), node.id);
-                for certificate in &node.certificates {
-                    self.by_certificate.insert(certificate.fingerprint, node.id);
-                }
-                self.nodes.insert(node.id, Arc::clone(node));
-                self.index_stranger(node.id);
-            }
+            Change::PutNode(node) => self.put_node(node),
             Change::DeleteNode(id) => {
                 self.unindex_node(*id);
                 self.nodes.remove(id);
@@ -477,10 +471,12 @@ impl World {
             }
             Change::PutLease(lease) => self.put_lease(lease),
             Change::DeleteLease(ip) => {
-                let before = self.unindex_lease(*ip);
-                self.leased.remove(*ip);
-                self.leases.remove(ip);
-                before.inspect(|before| self.lease_changed(*before));
+                if let Some(old) = self.leases.remove(ip) {
+                    self.leases_by_mac.remove(&(old.mac, *ip));
+                    self.expiring.remove(old.expires, *ip);
+                    self.leased.remove(*ip);
+                    self.lease_changed(old.mac);
+                }
             }
             Change::PutLease6(lease) => self.put_lease6(lease),
             Change::DeleteLease6(ip) => {
@@ -515,6 +511,25 @@ impl World {
         self.next_seq = self.next_seq.max(newest.saturating_add(1));
     }
 
+    fn put_node(&mut self, node: &Arc<Node>) {
+        let same = |old: &Node| {
+            let called = (&old.macs, &old.name) == (&node.macs, &node.name);
+            called && old.certificates == node.certificates && old.state == node.state
+        };
+        if !self.node(node.id).is_some_and(same) {
+            self.unindex_node(node.id);
+            for mac in &node.macs {
+                self.by_mac.insert(*mac, node.id);
+            }
+            self.by_name.insert(node.name.clone(), node.id);
+            for certificate in &node.certificates {
+                self.by_certificate.insert(certificate.fingerprint, node.id);
+            }
+        }
+        self.nodes.insert(node.id, Arc::clone(node));
+        self.index_stranger(node.id);
+    }
+
     fn unindex_node(&mut self, id: NodeId) {
         if let Some(old) = self.nodes.get(&id).cloned() {
             for mac in &old.macs {
@@ -529,15 +544,27 @@ impl World {
     }
 
     fn put_lease(&mut self, lease: &Lease) {
-        let before = self.unindex_lease(lease.ip);
-        self.leases_by_mac.insert((lease.mac, lease.ip));
-        if !lease.reserved {
-            self.expiring.insert(lease.expires, lease.ip);
+        let before = self.leases.insert(lease.ip, Arc::new(lease.clone()));
+        let runs_out = |lease: &Lease| (!lease.reserved).then_some(lease.expires);
+        // A client that renews changes nothing but when it runs out.
+        let (holder, expires) = before.map_or((None, None), |before| (Some(before.mac), runs_out(&before)));
+        if holder != Some(lease.mac) {
+            match holder {
+                Some(holder) => drop(self.leases_by_mac.remove(&(holder, lease.ip))),
+                None => self.leased.insert(lease.ip),
+            }
+            self.leases_by_mac.insert((lease.mac, lease.ip));
         }
-        self.leased.insert(lease.ip);
-        self.leases.insert(lease.ip, Arc::new(lease.clone()));
+        if expires != runs_out(lease) {
+            if let Some(expires) = expires {
+                self.expiring.remove(expires, lease.ip);
+            }
+            if let Some(expires) = runs_out(lease) {
+                self.expiring.insert(expires, lease.ip);
+            }
+        }
         self.lease_changed(lease.mac);
-        before.filter(|before| *before != lease.mac).inspect(|before| self.lease_changed(*before));
+        holder.filter(|holder| *holder != lease.mac).inspect(|holder| self.lease_changed(*holder));
     }
 
     fn put_lease6(&mut self, lease: &Lease6) {
@@ -561,18 +588,8 @@ impl World {
         }
     }
 
-    /// Whose the lease was.
-    fn unindex_lease(&mut self, ip: Ipv4Addr) -> Option<MacAddr> {
-        let old = self.leases.get(&ip).cloned()?;
-        self.leases_by_mac.remove(&(old.mac, ip));
-        self.expiring.remove(old.expires, ip);
-        Some(old.mac)
-    }
-
     fn lease_changed(&mut self, mac: MacAddr) {
-        if let Some(id) = self.by_mac.get(&mac).copied()
-            && self.strangers.contains(id)
-        {
+        if let Some(id) = self.by_mac.get(&mac).copied() {
             self.index_stranger(id);
         }
     }

@@ -3,6 +3,7 @@
 //! One tree, so that a batch over several tables is atomic. JSON, so that a record can gain a field without a
 //! migration and a person can read a broken one; encoding takes about a microsecond, a commit a hundred.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,7 +13,7 @@ use super::StoreError;
 use crate::model::{Change, NodeId, Timestamp};
 
 /// The newest schema this build writes, and reads.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// Where the schema's number lies.
 pub const SCHEMA_KEY: &[u8] = b"m/schema";
 
@@ -48,6 +49,11 @@ fn key(table: u8, id: &[u8]) -> Vec<u8> {
 /// Where events lie of which this is the first.
 pub fn event_key(seq: u64) -> Vec<u8> {
     key(EVENT, &seq.to_be_bytes())
+}
+
+/// Where the lease of an address lies.
+pub fn lease_key(ip: Ipv4Addr) -> Vec<u8> {
+    key(LEASE, &ip.octets())
 }
 
 /// Where what a node told then lies.
@@ -103,8 +109,8 @@ pub fn writes(change: &Change) -> Result<Vec<Write>, StoreError> {
         Change::DeleteCluster(name) => vec![(key(CLUSTER, name.as_bytes()), None)],
         Change::PutJob(job) => put(key(JOB, &job.id.to_be_bytes()), encode(job)?),
         Change::DeleteJob(id) => vec![(key(JOB, &id.to_be_bytes()), None)],
-        Change::PutLease(lease) => put(key(LEASE, &lease.ip.octets()), encode(lease)?),
-        Change::DeleteLease(ip) => vec![(key(LEASE, &ip.octets()), None)],
+        Change::PutLease(lease) => put(lease_key(lease.ip), encode(lease)?),
+        Change::DeleteLease(ip) => vec![(lease_key(*ip), None)],
         Change::PutLease6(lease) => put(key(LEASE6, &lease.ip.octets()), encode(lease)?),
         Change::DeleteLease6(ip) => vec![(key(LEASE6, &ip.octets()), None)],
         Change::PutInventory { node, at, inventory } => {

@@ -1,117 +1,57 @@
-//! sled, made durable.
-//!
-//! sled 0.34's `flush` is not durable by itself: on Linux it ends in `sync_file_range`, which neither commits
-//! file metadata nor flushes the drive's cache (sled issues 1351 and 1452), and it never syncs the blob files
-//! that hold large pages. Its recovery, for its part, passes over a large page whose file is missing and takes the
-//! rest of that batch. So, held to it by the power-cut test (`tests/power_cut.rs`):
-//!
-//! - a commit applies its batch, syncs the new blob files and their folder, only then lets sled write the end of the
-//!   batch, without which recovery drops all of it, and last syncs the database's file;
-//! - opening syncs all there is, before sled reads it and after it has recovered;
-//! - nobody reads through sled during a commit: a reader finishes splits of pages, and so writes to sled's log.
-//!
-//! Nor does it free what it no longer needs as fast as a busy writer makes it: it leaves the pages before a change to
-//! crossbeam-epoch, which looks at eight bags of them every 128th time that somebody asks for a page or a batch. A
-//! commit of hundreds of changes is one such time, and the memory grows by tens of KiB a change; so a commit frees, too.
+//! What a commit goes through, and what a start reads: the journals before the database.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 
 use super::StoreError;
-use super::codec::{self, SCHEMA, SCHEMA_KEY};
+use super::codec;
+use super::database::{Database, io_error};
+use super::fold::{Folder, replay};
+use super::journal::{self, Journal};
 use super::past::{self, Reader};
+use super::records::Records;
 use crate::model::{Change, Event, World};
 
-/// sled's page cache, bytes. The records are in memory anyway; this one serves events.
-const PAGE_CACHE: u64 = 64 << 20;
-
 pub struct Engine {
-    db: sled::Db,
-    path: PathBuf,
-    file: File,
-    blobs: HashSet<OsString>,
+    journal: Journal,
+    folder: Folder,
+    records: Records,
     past: past::Shared,
-    turn: Turn,
-}
-
-/// Whose turn with sled it is: the writer's or a reader's; and whether anybody has read since the last commit.
-pub type Turn = Arc<Mutex<bool>>;
-
-pub fn take(turn: &Turn) -> MutexGuard<'_, bool> {
-    // It guards nothing that a panic could leave half done.
-    turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {
-    /// Opens or makes the database in the folder `path`.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let io = |action| move |error: std::io::Error| io_error(action, path, &error);
-        std::fs::create_dir_all(path).map_err(io("make"))?;
-        // What a process that was killed had written, and the system not yet.
-        sync_tree(path)?;
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(PAGE_CACHE)
-            // The writer flushes; a second flusher would only take its turns from it.
-            .flush_every_ms(None)
-            .open()
-            .map_err(|error| open_error(path, error))?;
-        let file = File::open(path.join("db")).map_err(io("open the file in"))?;
-        let mut engine = Self {
-            db,
-            path: path.to_owned(),
-            file,
-            blobs: HashSet::new(),
-            past: past::Shared::default(),
-            turn: Turn::default(),
+    /// Opens or makes the state in the folder `path`, with journals of so many bytes where they are made anew, and reads it.
+    pub fn open(path: &Path, journal: u64) -> Result<(Self, World), StoreError> {
+        let mut database = Database::open(&path.join("db"))?;
+        let folder = path.join("journal");
+        std::fs::create_dir_all(&folder).map_err(|error| io_error("make", &folder, &error))?;
+        let mut journals = Vec::new();
+        for name in ["0", "1"] {
+            journals.push(Journal::open(&folder.join(name), journal)?);
+        }
+        // The older first.
+        journals.sort_by_key(|(journal, _)| journal.order());
+        let newest = journals.last().map_or(0, |(journal, _)| journal.order());
+        let (mut journals, commits): (Vec<_>, Vec<_>) = journals.into_iter().unzip();
+        replay(&mut database, commits.into_iter().flatten())?;
+        // The older first, too: were the newer one forgotten and the older one not, it would be replayed alone after a power cut.
+        for (journal, order) in journals.iter_mut().zip(newest + 1..) {
+            journal.begin(order)?;
+        }
+        let (Some(spare), Some(first)) = (journals.pop(), journals.pop()) else {
+            unreachable!("two were opened");
         };
-        engine.check_schema()?;
-        engine.db.flush().map_err(|error| database(&error))?;
-        sync_tree(path)?;
-        engine.sync_new_blobs()?;
-        Ok(engine)
-    }
-
-    fn check_schema(&mut self) -> Result<(), StoreError> {
-        let found = self.db.get(SCHEMA_KEY).map_err(|error| database(&error))?;
-        let found: u32 = found.map_or(Ok(0), |value| codec::decode(SCHEMA_KEY, &value))?;
-        if found > SCHEMA {
-            return Err(StoreError::Newer { found, known: SCHEMA });
-        }
-        if found == SCHEMA {
-            return Ok(());
-        }
-        // Before 2, each node's timeline was written down too.
-        for key in self.db.scan_prefix([codec::TIMELINE]).keys() {
-            key.and_then(|key| self.db.remove(key)).map_err(|error| database(&error))?;
-        }
-        let value = SCHEMA.to_string().into_bytes();
-        self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
-    }
-
-    /// Reads every record.
-    pub fn load(&mut self) -> Result<World, StoreError> {
-        let mut world = World::default();
-        let mut past = past::lock(&self.past);
-        for entry in self.db.iter() {
-            let (key, value) = entry.map_err(|error| database(&error))?;
-            if key.first() == Some(&codec::EVENT) {
-                past.learn(&key, &value).inspect(|newest| world.count_events(*newest));
-            } else if let Some(change) = codec::read(&key, &value)? {
-                world.apply(&change);
-            }
-        }
-        Ok(world)
+        let past = past::Shared::default();
+        let world = load(&database, &past)?;
+        let records = Records::of(&database);
+        let folder = Folder::start(database, records.clone(), spare, path)?;
+        Ok((Self { journal: first, folder, records, past }, world))
     }
 
     pub fn reader(&self) -> Reader {
-        Reader { db: self.db.clone(), turn: Arc::clone(&self.turn), past: Arc::clone(&self.past) }
+        Reader { records: self.records.clone(), past: self.past.clone() }
     }
 
-    /// Writes `changes` as one atomic batch and makes them durable: after this returns, they survive a power cut.
+    /// Makes `changes` durable, all or none: after this returns, they survive a power cut.
     pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         let events: Vec<&Event> = changes
             .iter()
@@ -124,95 +64,47 @@ impl Engine {
         for change in changes {
             writes.extend(codec::writes(change)?);
         }
-        writes.extend(past::lock(&self.past).add(&self.db, &events)?);
-        let mut batch = sled::Batch::default();
-        for (key, value) in writes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
+        writes.extend(past::lock(&self.past).add(&self.records, &events)?);
+        self.folder.check()?;
+        let payload = journal::encode(&writes);
+        if !self.journal.could_hold(payload.len()) {
+            // The journals are empty then: what they held before it must not be replayed after it.
+            self.settle()?;
+            let all = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+            return self.folder.settled()?.write(all);
         }
-        let turn = Arc::clone(&self.turn);
-        let mut read = take(&turn);
-        // What readers made sled write is no part of the batch.
-        if std::mem::take(&mut *read) {
-            self.sync_new_blobs()?;
+        if !self.journal.has_room(payload.len()) {
+            self.take_turns()?;
         }
-        self.db.apply_batch(batch).map_err(|error| database(&error))?;
-        self.sync_new_blobs()?;
-        self.db.flush().map_err(|error| database(&error))?;
-        self.file.sync_all().map_err(|error| io_error("sync", &self.path, &error))?;
-        drop(read);
-        free_old_pages(changes.len());
+        self.journal.append(&payload)?;
+        self.records.add(writes);
         Ok(())
     }
 
-    fn sync_new_blobs(&mut self) -> Result<(), StoreError> {
-        let folder = self.path.join("blobs");
-        let io = |error: std::io::Error| io_error("sync the blob files in", &folder, &error);
-        let mut present = HashSet::new();
-        let mut grown = false;
-        for entry in std::fs::read_dir(&folder).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            if !self.blobs.contains(&entry.file_name()) {
-                grown = true;
-                match File::open(entry.path()) {
-                    Ok(file) => file.sync_all().map_err(io)?,
-                    // sled removed it in the meantime: nothing refers to it any more.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(io(error)),
-                }
-            }
-            present.insert(entry.file_name());
+    /// Until the database has everything.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        if !self.journal.is_empty() {
+            self.take_turns()?;
         }
-        if grown {
-            File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-        }
-        self.blobs = present;
-        Ok(())
+        self.folder.settled().map(drop)
+    }
+
+    fn take_turns(&mut self) -> Result<(), StoreError> {
+        self.folder.exchange(&mut self.journal)
     }
 }
 
-/// Frees what sled left after so many changes: each leaves a few objects, and a step frees up to 512 of them, of what all readers
-/// have left behind two steps ago.
-fn free_old_pages(changes: usize) {
-    for _ in 0..changes / 64 + 3 {
-        crossbeam_epoch::pin().flush();
-    }
-}
-
-/// Syncs every file below `folder` and the folders themselves, parent included.
-fn sync_tree(folder: &Path) -> Result<(), StoreError> {
-    let io = |error: std::io::Error| io_error("sync", folder, &error);
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if entry.file_type().map_err(io)?.is_dir() {
-            sync_tree(&entry.path())?;
-        } else {
-            File::open(entry.path()).and_then(|file| file.sync_all()).map_err(io)?;
+/// Reads every record.
+fn load(database: &Database, past: &past::Shared) -> Result<World, StoreError> {
+    let mut world = World::default();
+    let mut past = past::lock(past);
+    for record in database.records() {
+        let (key, value) = record?;
+        if key.first() == Some(&codec::EVENT) {
+            past.learn(&key, &value).inspect(|newest| world.count_events(*newest));
+        } else if let Some(change) = codec::read(&key, &value)? {
+            world.apply(&change);
         }
     }
-    let parent = folder.parent().unwrap_or(folder);
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .and_then(|()| File::open(parent)?.sync_all())
-        .map_err(io)
-}
-
-fn io_error(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Io { action, path: path.to_owned(), cause: error.to_string() }
-}
-
-pub fn database(error: &sled::Error) -> StoreError {
-    StoreError::Database(error.to_string())
-}
-
-fn open_error(path: &Path, error: sled::Error) -> StoreError {
-    match error {
-        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
-            StoreError::Locked(path.to_owned())
-        }
-        sled::Error::Io(io) => io_error("open", path, &io),
-        other => database(&other),
-    }
+    Ok(world)
 }

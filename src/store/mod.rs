@@ -2,14 +2,19 @@
 //!
 //! [`Store`] is what others use: [`Store::view`] reads, [`Store::transact`] changes. Behind it one writer
 //! thread ([`writer`]) drains the queue of transactions, runs each on a copy of the world, writes all their
-//! changes as one atomic batch ([`codec`], [`engine`]), makes it durable, publishes the new world, and only
-//! then answers. So nobody is ever told of anything that a power cut could take back, and readers see
-//! durable state only. Files of images are not in the database but beside it, in [`blobs`].
+//! changes as one record of the [`journal`] ([`codec`], [`engine`]), makes it durable, publishes the new world, and
+//! only then answers. So nobody is ever told of anything that a power cut could take back, and readers see
+//! durable state only. What the journal holds goes into the [`database`] when it is full ([`fold`]); until then
+//! it is read from memory ([`records`]). Files of images are not in the database but beside it, in [`blobs`].
 
 pub mod blobs;
 mod codec;
+mod database;
 mod engine;
+mod fold;
+mod journal;
 mod past;
+mod records;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -106,8 +111,15 @@ impl Store {
     /// # Errors
     /// When the folder cannot be used, another process has it, a record is unreadable or the schema is newer.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let mut engine = Engine::open(&state_dir.join("db"))?;
-        let world = engine.load()?;
+        Self::open_with(state_dir, journal::SIZE)
+    }
+
+    /// The same, with journals of so many bytes where there are none: a small one is taken over often.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(state_dir: &Path, journal: u64) -> Result<Self, StoreError> {
+        let (engine, world) = Engine::open(state_dir, journal)?;
         let reader = engine.reader();
         let view = Arc::new(ArcSwap::from_pointee(world.clone()));
         let (queue, jobs) = mpsc::channel(QUEUE);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sled::IVec;
 
 use super::codec::{self, EVENT, Write};
-use super::engine::{Turn, database, take};
+use super::records::Records;
 use super::{EventQuery, StoreError};
 use crate::model::inventory::Inventory;
 use crate::model::{Event, NodeId, Timestamp};
@@ -25,8 +25,6 @@ const TOGETHER: u64 = 64;
 const BYTES: usize = 32 << 10;
 /// Events read at most by one query.
 const READ: usize = 10_000;
-/// Events read before a commit gets its turn.
-const AT_ONCE: usize = 256;
 
 /// What is known of the past without a look at the disk.
 #[derive(Debug, Default)]
@@ -59,12 +57,12 @@ impl Past {
     }
 
     /// Learns of events that are about to be written, and forgets the oldest where there are too many: what is to be removed.
-    pub fn add(&mut self, db: &sled::Db, events: &[&Event]) -> Result<Vec<Write>, StoreError> {
+    pub fn add(&mut self, records: &Records, events: &[&Event]) -> Result<Vec<Write>, StoreError> {
         if let (0, Some(first)) = (self.oldest, events.first()) {
             self.oldest = first.seq;
         }
         self.by_node.extend(events.iter().filter_map(|event| Some((event.node?, event.seq))));
-        events.last().map_or(Ok(Vec::new()), |newest| self.trim(db, newest.seq))
+        events.last().map_or(Ok(Vec::new()), |newest| self.trim(records, newest.seq))
     }
 
     /// The numbers of the events that `query` asks for, of those before `end`, ascending.
@@ -82,12 +80,11 @@ impl Past {
         }
     }
 
-    fn trim(&mut self, db: &sled::Db, newest: u64) -> Result<Vec<Write>, StoreError> {
+    fn trim(&mut self, records: &Records, newest: u64) -> Result<Vec<Write>, StoreError> {
         let mut removed = Vec::new();
         while newest.saturating_sub(self.oldest) >= KEPT + TRIMMED {
             let until = self.oldest + TRIMMED;
-            for entry in db.range(codec::event_key(self.oldest)..codec::event_key(until)) {
-                let (key, value) = entry.map_err(|error| database(&error))?;
+            for (key, value) in records.range(&codec::event_key(self.oldest), &codec::event_key(until))? {
                 let Some(first) = codec::seq_of(&key) else { continue };
                 for (seq, node) in whose(first, &value) {
                     if let Some(node) = node {
@@ -152,8 +149,7 @@ pub fn writes(events: &[&Event]) -> Result<Vec<Write>, StoreError> {
 /// Reads past events beside the writer.
 #[derive(Clone)]
 pub struct Reader {
-    pub db: sled::Db,
-    pub turn: Turn,
+    pub records: Records,
     pub past: Shared,
 }
 
@@ -163,18 +159,13 @@ impl Reader {
         let wanted = lock(&self.past).wanted(query, end);
         let mut events = Vec::with_capacity(wanted.len());
         let mut near: Option<(u64, IVec)> = None;
-        // A few at a time, so that a long answer keeps no commit waiting.
-        for wanted in wanted.chunks(AT_ONCE) {
-            let mut turn = take(&self.turn);
-            *turn = true;
-            for seq in wanted {
-                if near.as_ref().is_none_or(|near| line_of(near, *seq).is_none()) {
-                    near = self.that_holds(*seq)?;
-                }
-                // Trimmed between the two reads: gone is gone.
-                if let Some(line) = near.as_ref().and_then(|near| line_of(near, *seq)) {
-                    events.push(codec::decode(&codec::event_key(*seq), line)?);
-                }
+        for seq in wanted {
+            if near.as_ref().is_none_or(|near| line_of(near, seq).is_none()) {
+                near = self.that_holds(seq)?;
+            }
+            // Trimmed between the two reads: gone is gone.
+            if let Some(line) = near.as_ref().and_then(|near| line_of(near, seq)) {
+                events.push(codec::decode(&codec::event_key(seq), line)?);
             }
         }
         Ok(events)
@@ -182,19 +173,14 @@ impl Reader {
 
     /// The events among which this one lies, if it is there, with the number of the first.
     fn that_holds(&self, seq: u64) -> Result<Option<(u64, IVec)>, StoreError> {
-        let last = self.db.range(vec![EVENT]..=codec::event_key(seq)).next_back();
-        let entry = last.transpose().map_err(|error| database(&error))?;
+        let entry = self.records.last(&[EVENT], &codec::event_key(seq))?;
         Ok(entry.and_then(|(key, value)| Some((codec::seq_of(&key)?, value))))
     }
 
     /// What a node told then of what it is made of.
     pub fn inventory(&self, node: NodeId, at: Timestamp) -> Result<Option<Inventory>, StoreError> {
         let key = codec::inventory_key(node, at);
-        let mut turn = take(&self.turn);
-        *turn = true;
-        let value = self.db.get(&key).map_err(|error| database(&error))?;
-        drop(turn);
-        value.map(|value| codec::decode(&key, &value)).transpose()
+        self.records.get(&key)?.map(|value| codec::decode(&key, &value)).transpose()
     }
 }
 

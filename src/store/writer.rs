@@ -132,6 +132,10 @@ impl Writer {
             }
             self.commit(group);
         }
+        // The next start finds all in the database. Where that fails, the journal has it.
+        if let Err(error) = self.engine.settle() {
+            tracing::warn!(%error, "the journal is left for the next start");
+        }
     }
 
     fn commit(&mut self, group: Vec<Job>) {

@@ -36,6 +36,10 @@ impl Concerned {
             *self = Self { groups, ..Self::default() };
         }
         let Self { seen, groups, nodes } = self;
+        if seen.shares_nodes_with(world) {
+            seen.clone_from(world);
+            return;
+        }
         each_change(seen, world, |id, node| {
             if node.is_some_and(|node| has_bundles(node, groups)) {
                 nodes.insert(id);

@@ -1,5 +1,7 @@
 //! All options of a reply, into a datagram.
 
+use std::borrow::Cow;
+
 use super::Options;
 
 /// Bytes of a message before its options, magic cookie included (RFC 2131 section 2).
@@ -38,50 +40,62 @@ pub struct Limits<'a> {
 /// without them. What does not fit is left away, what the client wants least first; the relay's option comes last.
 pub fn write(encoded: &[u8], extra: &Options, limits: &Limits<'_>) -> Vec<u8> {
     let (fixed, rest) = encoded.split_at(encoded.len().min(FIXED_PART));
-    let mut options = collect(rest);
-    let relay = options.remove(&RELAY_AGENT_INFORMATION);
-    for (code, bytes) in extra {
-        let asked = limits.requested.is_none_or(|list| list.contains(code));
-        if asked || UNASKED.contains(code) || ALWAYS.contains(code) {
-            options.insert(*code, bytes.clone());
+    let mut options: Vec<(u8, Cow<'_, [u8]>)> = Vec::with_capacity(32);
+    for (code, part) in parts(rest) {
+        match options.iter_mut().find(|(other, _)| *other == code) {
+            Some((_, bytes)) => bytes.to_mut().extend_from_slice(part),
+            None => options.push((code, Cow::Borrowed(part))),
         }
     }
+    for (code, bytes) in extra.iter().map(|(code, bytes)| (*code, Cow::Borrowed(bytes.as_slice()))) {
+        let asked = limits.requested.is_none_or(|list| list.contains(&code));
+        if asked || UNASKED.contains(&code) || ALWAYS.contains(&code) {
+            options.retain(|(other, _)| *other != code);
+            options.push((code, bytes));
+        }
+    }
+    options.sort_by_key(|(code, _)| *code);
+    let relay = options.iter().position(|(code, _)| *code == RELAY_AGENT_INFORMATION);
+    let relay = relay.map(|at| options.remove(at).1);
     let mut message = Message::new(fixed, limits.longest);
-    for code in order(&options, limits.requested) {
-        if let Some(bytes) = options.get(&code) {
-            message.put(code, bytes);
+    // What must be there, then what the client asks for in its order, then the rest.
+    let wanted = FIRST.iter().chain(limits.requested.unwrap_or_default()).chain(&UNASKED);
+    let mut put = [false; 256];
+    for code in wanted.copied().chain(options.iter().map(|(code, _)| *code)) {
+        if std::mem::replace(&mut put[usize::from(code)], true) {
+            continue;
+        }
+        if let Ok(at) = options.binary_search_by_key(&code, |(code, _)| *code) {
+            message.put(code, &options[at].1);
         }
     }
     message.finish(relay.as_deref(), limits.frame)
 }
 
 /// The options of a message's last part, those that are divided put together again (RFC 3396 section 7).
-pub fn collect(mut rest: &[u8]) -> Options {
+pub fn collect(rest: &[u8]) -> Options {
     let mut options = Options::new();
-    loop {
-        rest = match rest {
-            [PAD, rest @ ..] => rest,
-            [END, ..] | [] | [_] => return options,
-            [code, length, rest @ ..] => {
-                let Some((data, rest)) = rest.split_at_checked(usize::from(*length)) else { return options };
-                options.entry(*code).or_default().extend_from_slice(data);
-                rest
-            }
-        };
+    for (code, part) in parts(rest) {
+        options.entry(code).or_default().extend_from_slice(part);
     }
+    options
 }
 
-/// What must be there, then what the client asks for in its order, then the rest.
-fn order(options: &Options, requested: Option<&[u8]>) -> Vec<u8> {
-    let mut order: Vec<u8> = FIRST.to_vec();
-    let wanted = requested.unwrap_or_default().iter().chain(&UNASKED).chain(options.keys());
-    for code in wanted {
-        if !order.contains(code) {
-            order.push(*code);
+/// The options of a message's last part as they stand there, up to the end or to what is no option.
+fn parts(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        loop {
+            match rest {
+                [PAD, behind @ ..] => rest = behind,
+                [END, ..] | [] | [_] => return None,
+                [code, length, behind @ ..] => {
+                    let (part, behind) = behind.split_at_checked(usize::from(*length))?;
+                    rest = behind;
+                    return Some((*code, part));
+                }
+            }
         }
-    }
-    order.retain(|code| options.contains_key(code));
-    order
+    })
 }
 
 /// A field that holds options.
@@ -127,7 +141,7 @@ impl Message {
         // Three bytes are kept for the option that tells of the other fields.
         let room = longest.saturating_sub(FIXED_PART + 3);
         let (file, sname) = (spare(FILE), spare(SNAME));
-        Self { fixed: fixed.to_vec(), main: Field { bytes: Vec::new(), room }, file, sname }
+        Self { fixed: fixed.to_vec(), main: Field { bytes: Vec::with_capacity(320), room }, file, sname }
     }
 
     /// In the first field that has room (RFC 2131 section 4.1: options, then `file`, then `sname`); else nowhere.

@@ -1,5 +1,7 @@
 //! The store alone: what it promises, and what it refuses.
 
+mod journal;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -267,7 +269,7 @@ fn what_an_older_firstlight_wrote_is_read() {
     store.close();
     let db = sled::open(dir.path().join("db")).expect("sled opens");
     assert_eq!(db.scan_prefix(b"t").count(), 0, "timelines are not written down any more");
-    assert_eq!(db.get(codec::SCHEMA_KEY).expect("it reads").expect("a schema"), b"2");
+    assert_eq!(db.get(codec::SCHEMA_KEY).expect("it reads").expect("a schema"), b"3");
 }
 
 #[derive(Debug, Clone)]

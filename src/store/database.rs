@@ -1,0 +1,192 @@
+//! sled, made durable.
+//!
+//! sled 0.34's `flush` is not durable by itself: on Linux it ends in `sync_file_range`, which neither commits
+//! file metadata nor flushes the drive's cache (sled issues 1351 and 1452), and it never syncs the blob files
+//! that hold large pages. Its recovery, for its part, passes over a large page whose file is missing and takes the
+//! rest of that batch. So, held to it by the power-cut test (`tests/power_cut.rs`):
+//!
+//! - a batch is applied, the new blob files and their folder are synced, only then sled is let write the end of the
+//!   batch, without which recovery drops all of it, and last the database's file is synced;
+//! - opening syncs all there is, before sled reads it and after it has recovered;
+//! - nobody reads through sled while a batch is written: a reader finishes splits of pages, and so writes to sled's log.
+//!
+//! Nor does it free what it no longer needs as fast as a busy writer makes it: it leaves the pages before a change to
+//! crossbeam-epoch, which looks at eight bags of them every 128th time that somebody asks for a page or a batch. A
+//! batch of hundreds of changes is one such time, and the memory grows by tens of KiB a change; so a batch frees, too.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::StoreError;
+use super::codec::{self, SCHEMA, SCHEMA_KEY};
+
+/// sled's page cache, bytes. The records are in memory anyway; this one serves events.
+const PAGE_CACHE: u64 = 64 << 20;
+
+pub struct Database {
+    db: sled::Db,
+    path: PathBuf,
+    file: File,
+    blobs: HashSet<OsString>,
+    turn: Turn,
+}
+
+/// Whose turn with sled it is: the writer's or a reader's; and whether anybody has read since the last batch.
+pub type Turn = Arc<Mutex<bool>>;
+
+pub fn take(turn: &Turn) -> MutexGuard<'_, bool> {
+    // It guards nothing that a panic could leave half done.
+    turn.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Database {
+    /// Opens or makes the database in the folder `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let io = |action| move |error: std::io::Error| io_error(action, path, &error);
+        std::fs::create_dir_all(path).map_err(io("make"))?;
+        // What a process that was killed had written, and the system not yet.
+        sync_tree(path)?;
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(PAGE_CACHE)
+            // The writer flushes; a second flusher would only take its turns from it.
+            .flush_every_ms(None)
+            .open()
+            .map_err(|error| open_error(path, error))?;
+        let file = File::open(path.join("db")).map_err(io("open the file in"))?;
+        let mut opened =
+            Self { db, path: path.to_owned(), file, blobs: HashSet::new(), turn: Turn::default() };
+        opened.check_schema()?;
+        opened.db.flush().map_err(|error| database(&error))?;
+        sync_tree(path)?;
+        opened.sync_new_blobs()?;
+        Ok(opened)
+    }
+
+    fn check_schema(&mut self) -> Result<(), StoreError> {
+        let found = self.db.get(SCHEMA_KEY).map_err(|error| database(&error))?;
+        let found: u32 = found.map_or(Ok(0), |value| codec::decode(SCHEMA_KEY, &value))?;
+        if found > SCHEMA {
+            return Err(StoreError::Newer { found, known: SCHEMA });
+        }
+        if found == SCHEMA {
+            return Ok(());
+        }
+        // Before 2, each node's timeline was written down too; before 3, all lay in the database at once.
+        for key in self.db.scan_prefix([codec::TIMELINE]).keys() {
+            key.and_then(|key| self.db.remove(key)).map_err(|error| database(&error))?;
+        }
+        let value = SCHEMA.to_string().into_bytes();
+        self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
+    }
+
+    /// Every record, by key.
+    pub fn records(&self) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> {
+        self.db.iter().map(|entry| entry.map_err(|error| database(&error)))
+    }
+
+    /// For those who read beside [`Self::write`].
+    pub fn reader(&self) -> (sled::Db, Turn) {
+        (self.db.clone(), Arc::clone(&self.turn))
+    }
+
+    /// Writes all as one atomic batch and makes it durable: after this returns, it survives a power cut.
+    pub fn write<'w>(
+        &mut self,
+        writes: impl Iterator<Item = (&'w [u8], Option<&'w [u8]>)>,
+    ) -> Result<(), StoreError> {
+        let (mut batch, mut count) = (sled::Batch::default(), 0);
+        for (key, value) in writes {
+            count += 1;
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        let turn = Arc::clone(&self.turn);
+        let mut read = take(&turn);
+        // What readers made sled write is no part of the batch.
+        if std::mem::take(&mut *read) {
+            self.sync_new_blobs()?;
+        }
+        self.db.apply_batch(batch).map_err(|error| database(&error))?;
+        self.sync_new_blobs()?;
+        self.db.flush().map_err(|error| database(&error))?;
+        self.file.sync_all().map_err(|error| io_error("sync", &self.path, &error))?;
+        drop(read);
+        free_old_pages(count);
+        Ok(())
+    }
+
+    fn sync_new_blobs(&mut self) -> Result<(), StoreError> {
+        let folder = self.path.join("blobs");
+        let io = |error: std::io::Error| io_error("sync the blob files in", &folder, &error);
+        let mut present = HashSet::new();
+        let mut grown = false;
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if !self.blobs.contains(&entry.file_name()) {
+                grown = true;
+                match File::open(entry.path()) {
+                    Ok(file) => file.sync_all().map_err(io)?,
+                    // sled removed it in the meantime: nothing refers to it any more.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(io(error)),
+                }
+            }
+            present.insert(entry.file_name());
+        }
+        if grown {
+            File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        self.blobs = present;
+        Ok(())
+    }
+}
+
+/// Frees what sled left after so many changes: each leaves a few objects, and a step frees up to 512 of them, of what all readers
+/// have left behind two steps ago.
+fn free_old_pages(changes: usize) {
+    for _ in 0..changes / 64 + 3 {
+        crossbeam_epoch::pin().flush();
+    }
+}
+
+/// Syncs every file below `folder` and the folders themselves, parent included.
+fn sync_tree(folder: &Path) -> Result<(), StoreError> {
+    let io = |error: std::io::Error| io_error("sync", folder, &error);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            File::open(entry.path()).and_then(|file| file.sync_all()).map_err(io)?;
+        }
+    }
+    let parent = folder.parent().unwrap_or(folder);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .and_then(|()| File::open(parent)?.sync_all())
+        .map_err(io)
+}
+
+pub fn io_error(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Io { action, path: path.to_owned(), cause: error.to_string() }
+}
+
+pub fn database(error: &sled::Error) -> StoreError {
+    StoreError::Database(error.to_string())
+}
+
+fn open_error(path: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
+            StoreError::Locked(path.to_owned())
+        }
+        sled::Error::Io(io) => io_error("open", path, &io),
+        other => database(&other),
+    }
+}

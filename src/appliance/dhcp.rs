@@ -230,14 +230,14 @@ impl Question {
             return Ok(decision);
         }
         let mut node = if let Some(node) = &before {
-            Node::clone(node)
+            Arc::clone(node)
         } else {
             let fresh = NodeId(u64::from_be_bytes(random()?));
-            discover(tx, fresh, mac, named, config.enrolment.max_unknown, at)
+            Arc::new(discover(tx, fresh, mac, named, config.enrolment.max_unknown, at))
         };
         let reservation = decision.reservation.as_ref();
         if let Some(port) = reservation.filter(|port| takes_over(tx.world(), &decision.changes, port)) {
-            name_by_port(tx, &mut node, port, at);
+            name_by_port(tx, Arc::make_mut(&mut node), port, at);
         }
         for change in std::mem::take(&mut decision.changes) {
             match reserved_if_trusted(change, &node) {
@@ -251,7 +251,7 @@ impl Question {
         let event = decision.event.take().filter(|event| before.is_none() || is_kept(kind, event));
         let told = Told { kind, uuid, event };
         let (allowlist, lately) = (self.allowlist.as_deref(), self.lately.as_ref());
-        keep_node(tx, before.as_deref(), node, told, &Rules { config, firmware, allowlist, lately }, at)?;
+        keep_node(tx, before.as_ref(), node, told, &Rules { config, firmware, allowlist, lately }, at)?;
         Ok(decision)
     }
 }
@@ -344,8 +344,8 @@ pub(super) struct Rules<'a> {
 /// Writes down what became of a node in an exchange: `before` is as it was, none for one that was seen for the first time.
 pub(super) fn keep_node(
     tx: &mut Tx,
-    before: Option<&Node>,
-    mut node: Node,
+    before: Option<&Arc<Node>>,
+    mut node: Arc<Node>,
     told: Told<'_>,
     rules: &Rules<'_>,
     at: Timestamp,
@@ -355,10 +355,10 @@ pub(super) fn keep_node(
         tx.append(at, Some(&node), None, kind);
     }
     if before.is_none() {
-        admit(tx, &mut node, rules.config, rules.allowlist, None, at)?;
+        admit(tx, Arc::make_mut(&mut node), rules.config, rules.allowlist, None, at)?;
     }
-    if before != Some(&node) {
-        tx.put(Change::put_node(node));
+    if !before.is_some_and(|before| Arc::ptr_eq(before, &node) || *before == node) {
+        tx.put(Change::PutNode(node));
     }
     Ok(())
 }
@@ -366,7 +366,7 @@ pub(super) fn keep_node(
 /// Keeps what the firmware tells of itself.
 fn learn(
     tx: &mut Tx,
-    node: &mut Node,
+    node: &mut Arc<Node>,
     kind: &ClientKind,
     uuid: Option<String>,
     rules: &Rules<'_>,
@@ -378,7 +378,8 @@ fn learn(
     if (node.arch, node.firmware, &node.uuid) == (Some(entry.arch), Some(entry.firmware), &uuid) {
         return;
     }
-    (node.arch, node.firmware, node.uuid) = (Some(entry.arch), Some(entry.firmware), uuid.clone());
+    let changed = Arc::make_mut(node);
+    (changed.arch, changed.firmware, changed.uuid) = (Some(entry.arch), Some(entry.firmware), uuid.clone());
     let kind = EventKind::Firmware { firmware: entry.firmware, uuid };
     if rules.lately.is_news(node.id, &kind, at) {
         tx.append(at, Some(node), None, kind);

@@ -102,10 +102,10 @@ impl Appliance {
                     tx.put(change);
                 }
                 let Some(mac) = request.client.mac else { return Ok(decision) };
-                let before = tx.world().node_with_mac(mac).cloned();
+                let before = tx.world().kept_node_with_mac(mac);
                 let node = match &before {
-                    Some(node) => node.clone(),
-                    None => discover(tx, fresh, mac, None, most, at),
+                    Some(node) => Arc::clone(node),
+                    None => Arc::new(discover(tx, fresh, mac, None, most, at)),
                 };
                 let told = Told { kind: &request.client.kind, uuid: None, event: decision.event.take() };
                 let allowlist = allowlist.as_deref();

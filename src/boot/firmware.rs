@@ -211,15 +211,15 @@ pub fn boot_file(
     server: Ipv4Addr,
     http_port: u16,
 ) -> Option<BootFile> {
-    let http = format!("http://{server}:{http_port}");
+    let http = || format!("http://{server}:{http_port}");
     let file = |name: String, http_client| Some(BootFile { name, next_server: server, http_client });
     match client {
-        ClientKind::Ipxe(_) => file(format!("{http}/boot/{}/script.ipxe", mac.hyphenated()), false),
+        ClientKind::Ipxe(_) => file(format!("{}/boot/{}/script.ipxe", http(), mac.hyphenated()), false),
         ClientKind::Pxe(code) | ClientKind::HttpBoot(code) => {
             let entry = table.of_architecture(*code)?;
             match (client, entry.transport) {
                 (ClientKind::HttpBoot(_), Transport::Http) => {
-                    file(format!("{http}/boot/files/{}", entry.boot_file), true)
+                    file(format!("{}/boot/files/{}", http(), entry.boot_file), true)
                 }
                 (ClientKind::Pxe(_), Transport::Tftp) => file(entry.boot_file.clone(), false),
                 _ => None,

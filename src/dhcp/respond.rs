@@ -183,16 +183,19 @@ fn give(
         request,
         &Grant { message_type, ip, network, server, boot_file, hostname, domain, names, options },
     );
-    let configured = view.options.get(&BOOT_FILE_NAME).map(|name| String::from_utf8_lossy(name).into_owned());
-    let message = if message_type == MessageType::Offer { "offer" } else { "ack" };
-    let event = EventKind::Dhcp {
-        message: message.into(),
-        ip: ip.into(),
-        client: client.kind.describe(view.firmware),
-        boot_file: file.map(|file| configured.unwrap_or(file.name)),
-        reason: None,
+    let event = || {
+        let configured = view.options.get(&BOOT_FILE_NAME);
+        let configured = configured.map(|name| String::from_utf8_lossy(name).into_owned());
+        let message = if message_type == MessageType::Offer { "offer" } else { "ack" };
+        EventKind::Dhcp {
+            message: message.into(),
+            ip: ip.into(),
+            client: client.kind.describe(view.firmware),
+            boot_file: file.map(|file| configured.unwrap_or(file.name)),
+            reason: None,
+        }
     };
-    Decision { reply: Some(reply), changes, event: tell.then_some(event), ..Decision::default() }
+    Decision { reply: Some(reply), changes, event: tell.then(event), ..Decision::default() }
 }
 
 fn nak(request: &Request, view: &View<'_>, reason: &str, now: Timestamp) -> Decision {

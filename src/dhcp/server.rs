@@ -19,7 +19,7 @@ use crate::model::MacAddr;
 
 /// Requests that may wait for their commit at once, on one interface. What comes beyond is dropped: clients ask
 /// again (RFC 2131 section 4.1), and a flood must not fill the memory.
-const IN_FLIGHT: usize = 4096;
+const IN_FLIGHT: usize = 8192;
 
 /// So many addresses in use one after the other are set aside for one client; it asks again.
 const CONFLICTS: usize = 4;

@@ -2,6 +2,7 @@
 //! first. Persistent, like everything in a [`World`](super::World).
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
@@ -58,6 +59,53 @@ impl Runs {
     /// The run that begins at `at` or below, the nearest such.
     fn run_to(&self, at: u32) -> Option<(u32, u32)> {
         self.0.get_prev(&at).map(|(first, last)| (*first, *last))
+    }
+}
+
+/// The addresses of one client, of which there is seldom more than one.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// One.
+    One([Ipv4Addr; 1]),
+    /// Several, ascending.
+    More(Arc<[Ipv4Addr]>),
+}
+
+impl Held {
+    /// One address.
+    pub fn one(ip: Ipv4Addr) -> Self {
+        Self::One([ip])
+    }
+
+    /// All of them, ascending.
+    pub fn all(&self) -> &[Ipv4Addr] {
+        match self {
+            Self::One(one) => one,
+            Self::More(all) => all,
+        }
+    }
+
+    /// With one more.
+    #[must_use]
+    pub fn with(&self, ip: Ipv4Addr) -> Self {
+        match self.all().binary_search(&ip) {
+            Ok(_) => self.clone(),
+            Err(at) => {
+                let (before, behind) = self.all().split_at(at);
+                Self::More([before, &[ip], behind].concat().into())
+            }
+        }
+    }
+
+    /// Without one; `None` when it was the last.
+    #[must_use]
+    pub fn without(&self, ip: Ipv4Addr) -> Option<Self> {
+        let rest: Vec<Ipv4Addr> = self.all().iter().copied().filter(|other| *other != ip).collect();
+        match rest.as_slice() {
+            [] => None,
+            [one] => Some(Self::one(*one)),
+            _ => Some(Self::More(rest.into())),
+        }
     }
 }
 
@@ -139,6 +187,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn those_of_a_client_are_a_set(steps in prop::collection::vec((any::<bool>(), 0_u32..5), 1..40)) {
+            let (mut held, mut set) = (None::<Held>, BTreeSet::new());
+            for (add, at) in steps {
+                let ip = Ipv4Addr::from_bits(at);
+                held = match (held, add) {
+                    (None, true) => Some(Held::one(ip)),
+                    (Some(held), true) => Some(held.with(ip)),
+                    (held, false) => held.and_then(|held| held.without(ip)),
+                };
+                if add { set.insert(ip) } else { set.remove(&ip) };
+                let all = held.as_ref().map_or(&[][..], Held::all);
+                prop_assert!(set.iter().eq(all), "{all:?} instead of {set:?}");
+            }
+        }
+
         #[test]
         fn runs_are_the_set(steps in prop::collection::vec((any::<bool>(), address()), 1..200), from in address(), to in address()) {
             let (mut runs, mut set) = (Runs::default(), BTreeSet::new());

@@ -5,6 +5,9 @@ use imbl::{OrdMap, OrdSet};
 use super::ids::NodeId;
 use super::time::Timestamp;
 
+/// To so many milliseconds a moment is rounded up. Who boots asks for its address again and again within a minute: that moves nobody.
+const GRAIN: u64 = 1 << 16;
+
 /// Each with the moment until which it counts as there. Persistent, like everything in a [`World`](super::World).
 #[derive(Debug, Clone, Default)]
 pub struct Strangers {
@@ -15,10 +18,11 @@ pub struct Strangers {
 impl Strangers {
     /// Adds a node, or moves it.
     pub fn put(&mut self, id: NodeId, until: Timestamp) {
+        let until = Timestamp(until.0.checked_next_multiple_of(GRAIN).unwrap_or(u64::MAX));
+        if self.until.get(&id) == Some(&until) {
+            return;
+        }
         if let Some(old) = self.until.insert(id, until) {
-            if old == until {
-                return;
-            }
             self.order.remove(&(old, id));
         }
         self.order.insert((until, id));

@@ -12,7 +12,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::cluster::{Cluster, Member};
 
-use super::addresses::{Expiring, Runs};
+use super::addresses::{Expiring, Held, Runs};
 use super::bundle::{Bundle, Scope, Variables};
 use super::event::Event;
 use super::group::Group;
@@ -114,7 +114,7 @@ struct Told {
 #[derive(Debug, Clone, Default)]
 pub struct World {
     nodes: OrdMap<NodeId, Arc<Node>>,
-    by_mac: OrdMap<MacAddr, NodeId>,
+    by_mac: OrdMap<MacAddr, Arc<Node>>,
     by_name: OrdMap<NodeName, NodeId>,
     by_certificate: OrdMap<Sha256Digest, NodeId>,
     /// Nodes that nobody approved.
@@ -129,7 +129,7 @@ pub struct World {
     /// The cluster of each member, and its position there.
     memberships: OrdMap<NodeId, (String, usize)>,
     leases: OrdMap<Ipv4Addr, Arc<Lease>>,
-    leases_by_mac: OrdSet<(MacAddr, Ipv4Addr)>,
+    leases_by_mac: OrdMap<MacAddr, Held>,
     /// Which addresses have a lease.
     leased: Runs,
     /// Leases that nobody has a lasting right to, by when they run out.
@@ -155,12 +155,12 @@ impl World {
 
     /// The node that boots from this interface.
     pub fn node_with_mac(&self, mac: MacAddr) -> Option<&Node> {
-        self.by_mac.get(&mac).and_then(|id| self.node(*id))
+        self.by_mac.get(&mac).map(Arc::as_ref)
     }
 
     /// The same, to be kept.
     pub fn kept_node_with_mac(&self, mac: MacAddr) -> Option<Arc<Node>> {
-        self.by_mac.get(&mac).and_then(|id| self.nodes.get(id)).cloned()
+        self.by_mac.get(&mac).cloned()
     }
 
     /// The node of this name.
@@ -336,9 +336,8 @@ impl World {
 
     /// The addresses that a client holds or held, in whatever network.
     pub fn leases_of(&self, mac: MacAddr) -> impl Iterator<Item = &Lease> {
-        self.leases_by_mac
-            .range((mac, Ipv4Addr::UNSPECIFIED)..=(mac, Ipv4Addr::BROADCAST))
-            .filter_map(|(_, ip)| self.lease(*ip))
+        let held = self.leases_by_mac.get(&mac).map_or(&[][..], Held::all);
+        held.iter().filter_map(|ip| self.lease(*ip))
     }
 
     /// The addresses that have a lease.
@@ -472,7 +471,7 @@ impl World {
             Change::PutLease(lease) => self.put_lease(lease),
             Change::DeleteLease(ip) => {
                 if let Some(old) = self.leases.remove(ip) {
-                    self.leases_by_mac.remove(&(old.mac, *ip));
+                    self.holds_no_longer(old.mac, *ip);
                     self.expiring.remove(old.expires, *ip);
                     self.leased.remove(*ip);
                     self.lease_changed(old.mac);
@@ -518,16 +517,16 @@ impl World {
         };
         if !self.node(node.id).is_some_and(same) {
             self.unindex_node(node.id);
-            for mac in &node.macs {
-                self.by_mac.insert(*mac, node.id);
-            }
             self.by_name.insert(node.name.clone(), node.id);
             for certificate in &node.certificates {
                 self.by_certificate.insert(certificate.fingerprint, node.id);
             }
         }
+        for mac in &node.macs {
+            self.by_mac.insert(*mac, Arc::clone(node));
+        }
         self.nodes.insert(node.id, Arc::clone(node));
-        self.index_stranger(node.id);
+        self.index_stranger(node);
     }
 
     fn unindex_node(&mut self, id: NodeId) {
@@ -550,10 +549,12 @@ impl World {
         let (holder, expires) = before.map_or((None, None), |before| (Some(before.mac), runs_out(&before)));
         if holder != Some(lease.mac) {
             match holder {
-                Some(holder) => drop(self.leases_by_mac.remove(&(holder, lease.ip))),
+                Some(holder) => self.holds_no_longer(holder, lease.ip),
                 None => self.leased.insert(lease.ip),
             }
-            self.leases_by_mac.insert((lease.mac, lease.ip));
+            let held = self.leases_by_mac.get(&lease.mac);
+            let held = held.map_or_else(|| Held::one(lease.ip), |held| held.with(lease.ip));
+            self.leases_by_mac.insert(lease.mac, held);
         }
         if expires != runs_out(lease) {
             if let Some(expires) = expires {
@@ -565,6 +566,13 @@ impl World {
         }
         self.lease_changed(lease.mac);
         holder.filter(|holder| *holder != lease.mac).inspect(|holder| self.lease_changed(*holder));
+    }
+
+    fn holds_no_longer(&mut self, mac: MacAddr, ip: Ipv4Addr) {
+        match self.leases_by_mac.get(&mac).and_then(|held| held.without(ip)) {
+            Some(held) => drop(self.leases_by_mac.insert(mac, held)),
+            None => drop(self.leases_by_mac.remove(&mac)),
+        }
     }
 
     fn put_lease6(&mut self, lease: &Lease6) {
@@ -589,17 +597,19 @@ impl World {
     }
 
     fn lease_changed(&mut self, mac: MacAddr) {
-        if let Some(id) = self.by_mac.get(&mac).copied() {
-            self.index_stranger(id);
+        if let Some(node) = self.kept_node_with_mac(mac) {
+            self.index_stranger(&node);
         }
     }
 
     /// A node that nobody approved counts as there until its last lease runs out, and a while after it was first seen.
-    fn index_stranger(&mut self, id: NodeId) {
-        let Some(node) = self.node(id).filter(|node| node.state == State::Discovered) else { return };
+    fn index_stranger(&mut self, node: &Node) {
+        if node.state != State::Discovered {
+            return;
+        }
         let v4 = node.macs.iter().flat_map(|mac| self.leases_of(*mac)).map(|lease| lease.expires);
         let v6 = node.macs.iter().flat_map(|mac| self.leases6_at(*mac)).map(|lease| lease.expires);
         let until = v4.chain(v6).fold(node.first_seen.plus(NEW), Ord::max);
-        self.strangers.put(id, until);
+        self.strangers.put(node.id, until);
     }
 }

@@ -20,6 +20,8 @@ use firstlight::store::{EventQuery, Store, StoreError};
 const PRODUCERS: usize = 8;
 /// Every so many records, one is so large that sled puts it into a file of its own.
 const LARGE_EVERY: u64 = 64;
+/// Bytes of a journal: the database takes it over many times before the power is cut. A large record hardly fits.
+const JOURNAL: u64 = 1 << 20;
 /// Bytes of a small and of a large record.
 const SIZES: (usize, usize) = (64, 600 << 10);
 
@@ -64,7 +66,7 @@ fn lease(id: u64) -> Lease {
 
 fn write(dir: &Path, first: &str, careful: bool) -> Outcome {
     let next = Arc::new(AtomicU64::new(first.parse()?));
-    let store = Arc::new(Store::open(dir)?);
+    let store = Arc::new(Store::open_with(dir, JOURNAL)?);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     println!("WRITING");
     runtime.block_on(async move {

@@ -137,7 +137,7 @@ fn copy(from: &Path, to: &Path) {
         if entry.path().is_dir() {
             copy(&entry.path(), &to)
         } else {
-            drop(std::fs::copy(entry.path(), to).expect("a copy"))
+            std::fs::copy(entry.path(), to).expect("a copy");
         }
     }
 }
@@ -203,8 +203,9 @@ proptest! {
             }
             store.close();
             let store = open(&dir);
-            prop_assert_eq!(store.view().lease(lease(1, 0).ip), Some(&lease(1, sizes.len() as u64 - 1)));
-            prop_assert_eq!(store.view().next_seq(), sizes.len() as u64 + 1);
+            let world = store.view();
+            prop_assert_eq!(world.lease(lease(1, 0).ip), Some(&lease(1, sizes.len() as u64 - 1)));
+            prop_assert_eq!(world.next_seq(), sizes.len() as u64 + 1);
             Ok(())
         })?;
     }

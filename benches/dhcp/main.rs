@@ -1,23 +1,27 @@
 //! `make bench-dhcp`: DHCP beside Kea (memfile, which does not even sync) and dnsmasq (`no-ping`), with `perfdhcp` of Kea's tools
 //! from a namespace of its own, alternating in one run on the same machine. Every lease of ours is durable before its ACK.
 //!
-//! For each: the highest rate of whole exchanges (DISCOVER to ACK) with less than 1 % lost; at half of that rate the mean time of an
-//! exchange and processor seconds for 100,000 exchanges; then memory, and processor seconds for 100,000 exchanges of new clients,
-//! with 1,000 to a million leases held already. Nobody asks whether an address is in use: Kea cannot, dnsmasq and we are told not to.
+//! For each: the highest rate of whole exchanges (DISCOVER to ACK) with less than 1 % lost, as `perfdhcp` finds it, and of known and of
+//! new clients as [`load`] does, which asks for more than `perfdhcp` can; at half of the former the mean time of an exchange and processor seconds for 100,000
+//! exchanges; then memory, and processor seconds for 100,000 exchanges of new clients, with 1,000 to a million leases held already.
+//! Nobody asks whether an address is in use: Kea cannot, dnsmasq and we are told not to.
 //!
 //! The servers have one core and `perfdhcp` another: it works as much as what it measures, and where they share two cores its own
 //! limits are all that is seen. `PINNED=0` lets everybody run everywhere.
 //!
-//! `ROUNDS`, `SECONDS` and `CLIENTS` set how long it takes; `PARTS` names some of rate, leases; `LEASES` the numbers. Needs root.
+//! `ROUNDS`, `SECONDS` and `CLIENTS` set how long it takes; `PARTS` names some of load, rate, leases; `LEASES` the numbers. Needs root.
 
-#[path = "../tests/appliance/mod.rs"]
+#[path = "../../tests/appliance/mod.rs"]
 mod appliance;
-#[path = "../tests/rack/mod.rs"]
+mod load;
+#[path = "../../tests/rack/mod.rs"]
 mod rack;
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use appliance::Appliance;
@@ -27,10 +31,15 @@ use rack::{Host, Process, Rack};
 
 /// Rates are looked for between these, exchanges a second.
 const RATES: (u32, u32) = (100, 40_000);
+/// Where the search begins when more than perfdhcp asks.
+const LOAD: u32 = 3_200;
+/// The first client that was never seen.
+static NEXT: AtomicU32 = AtomicU32::new(1 << 24);
 /// A network with a million addresses.
 const NETWORK: &str = "[[network]]\ninterface = \"br0\"\nsubnet = \"10.64.0.0/12\"\nranges = [\"10.64.1.0-10.79.255.0\"]\nprobe = false\n\
                        [enrolment]\nmax_unknown = 10000000\n[dns]\nenabled = false\n";
 const ADDRESS: &str = "10.64.0.1/12";
+const SERVER: &str = "10.64.0.1";
 
 /// Leases of clients that are not heard again.
 const LEASES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -41,7 +50,18 @@ fn number(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// What one run of perfdhcp tells.
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    /// Clients in turns.
+    Perfdhcp,
+    /// The same, all of which have an address.
+    Known,
+    /// Clients that were never seen.
+    New,
+}
+
+/// What one run tells.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     /// Whole exchanges.
@@ -63,14 +83,45 @@ fn is_pinned() -> bool {
     number("PINNED", 1) == 1 && std::path::Path::new("/sys/devices/system/cpu/cpu1").exists()
 }
 
-fn perfdhcp(host: &Host, rate: u32, seconds: u32) -> Run {
+impl Asker {
+    fn run(self, host: &Host, rate: u32, seconds: u32) -> Run {
+        let mut command = host.command("taskset");
+        command.args(["--cpu-list", if is_pinned() { "1" } else { "0-1023" }]);
+        match self {
+            Self::Perfdhcp => perfdhcp(command, rate, seconds),
+            Self::Known => load(command, host, [rate, seconds, 0, number("CLIENTS", 100_000)]),
+            Self::New => {
+                let count = rate * seconds;
+                let first = NEXT.fetch_add(count, Ordering::Relaxed);
+                load(command, host, [rate, seconds, first, count])
+            }
+        }
+    }
+}
+
+/// This program again, on that host: see [`main`].
+fn load(mut command: Command, host: &Host, numbers: [u32; 4]) -> Run {
+    let own = std::env::current_exe().expect("this program has a path");
+    let relay =
+        host.address().and_then(|address| address.split('/').next()).expect("the host has an address");
+    command.arg(own).args(["load", SERVER, relay]);
+    let output =
+        command.args(numbers.map(|number| number.to_string())).output().expect("run this program again");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let told: Vec<f64> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match told.as_slice() {
+        [exchanges, lost, delay_ms] => Run { exchanges: *exchanges, lost: *lost, delay_ms: *delay_ms },
+        _ => panic!("no load was put on it: {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+fn perfdhcp(mut command: Command, rate: u32, seconds: u32) -> Run {
     let (rate_text, seconds) = (rate.to_string(), seconds.to_string());
     let clients = number("CLIENTS", 100_000).to_string();
-    let output = host
-        .command("taskset")
-        .args(["--cpu-list", if is_pinned() { "1" } else { "0-1023" }, "perfdhcp"])
+    let output = command
+        .arg("perfdhcp")
         .args(["-4", "-l", "eth0", "-r", &rate_text, "-R", &clients, "-p", &seconds, "-W", "500000"])
-        .args(["-s", &rate.to_string(), "10.64.0.1"])
+        .args(["-s", &rate.to_string(), SERVER])
         .output()
         .expect("run perfdhcp");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -85,12 +136,15 @@ fn perfdhcp(host: &Host, rate: u32, seconds: u32) -> Run {
 }
 
 /// The highest rate that holds, by halving the distance.
-fn highest(host: &Host, seconds: u32) -> u32 {
+fn highest(asker: Asker, host: &Host, seconds: u32) -> u32 {
     let (mut low, mut high) = RATES;
+    if matches!(asker, Asker::Known | Asker::New) {
+        low = LOAD;
+    }
     // First by doubling: the upper end would flood a slow one for nothing.
     let mut rate = low;
     while rate < high {
-        if !holds(host, rate, seconds) {
+        if !holds(asker, host, rate, seconds) {
             high = rate;
             break;
         }
@@ -99,14 +153,14 @@ fn highest(host: &Host, seconds: u32) -> u32 {
     }
     while high > low + low / 10 {
         let middle = low.midpoint(high);
-        if holds(host, middle, seconds) { low = middle } else { high = middle }
+        if holds(asker, host, middle, seconds) { low = middle } else { high = middle }
     }
     low
 }
 
-fn holds(host: &Host, rate: u32, seconds: u32) -> bool {
-    let run = perfdhcp(host, rate, seconds);
-    // perfdhcp itself may not keep up: then less than was asked for was answered.
+fn holds(asker: Asker, host: &Host, rate: u32, seconds: u32) -> bool {
+    let run = asker.run(host, rate, seconds);
+    // Who asks may not keep up: then less than was asked for was answered.
     run.lost < 1.0 && run.exchanges >= 0.95 * f64::from(rate) * f64::from(seconds)
 }
 
@@ -184,6 +238,20 @@ impl<'r> Field<'r> {
         field
     }
 
+    /// The highest rate of each of the first `who`, in turns.
+    fn highest(&self, asker: Asker, rounds: u32, seconds: u32, who: usize) -> [f64; 3] {
+        let mut rates: [Vec<f64>; 3] = Default::default();
+        for _ in 0..rounds {
+            for (host, rates) in self.hosts.iter().zip(&mut rates).take(who) {
+                rates.push(f64::from(highest(asker, host, seconds)));
+            }
+        }
+        // One that answers nothing is not slow: it was set up wrongly, and nothing follows from it.
+        let answered = rates.iter().flatten().all(|rate| *rate > f64::from(RATES.0));
+        assert!(answered, "one of them does not answer: {rates:?}");
+        rates.map(median)
+    }
+
     fn pids(&self) -> [u32; 3] {
         let [kea, dnsmasq] = &self.others;
         [self.appliance.pid(), kea.pid(), dnsmasq.pid()]
@@ -239,16 +307,8 @@ fn line(what: &str, [ours, kea, dnsmasq]: [f64; 3]) {
 fn rates(rounds: u32, seconds: u32) -> [f64; 3] {
     let racks = ["ours", "kea", "dnsmasq"].map(|name| Rack::with_address(name, ADDRESS).expect("a rack"));
     let mut field = Field::start(&racks, 0);
-    let mut rates: [Vec<f64>; 3] = Default::default();
-    for _ in 0..rounds {
-        for (host, rates) in field.hosts.iter().zip(&mut rates) {
-            rates.push(f64::from(highest(host, seconds)));
-        }
-    }
-    let rates = rates.map(median);
-    // One that answers nothing is not slow: it was set up wrongly, and nothing follows from it.
-    assert!(rates.iter().all(|rate| *rate > f64::from(RATES.0)), "one of them does not answer: {rates:?}");
-    line("exchanges a second, < 1 % lost", rates);
+    let rates = field.highest(Asker::Perfdhcp, rounds, seconds, 3);
+    line("exchanges a second, < 1 % lost (perfdhcp)", rates);
     let (mut delays, mut work): ([Vec<f64>; 3], [Vec<f64>; 3]) = Default::default();
     for _ in 0..rounds {
         for (index, host) in field.hosts.iter().enumerate() {
@@ -263,6 +323,22 @@ fn rates(rounds: u32, seconds: u32) -> [f64; 3] {
     rates
 }
 
+/// The rate alone, beyond what perfdhcp can ask for. dnsmasq is asked for less anyway.
+fn load_rates(rounds: u32, seconds: u32) {
+    let racks = ["ours", "kea", "dnsmasq"].map(|name| Rack::with_address(name, ADDRESS).expect("a rack"));
+    let mut field = Field::start(&racks, 0);
+    for host in field.hosts.iter().take(2) {
+        let (clients, rate) = (number("CLIENTS", 100_000), 4000);
+        let warm = Asker::Known.run(host, rate, clients.div_ceil(rate));
+        assert!(warm.lost < 1.0, "clients that are to be known are not: {warm:?}");
+    }
+    let known = field.highest(Asker::Known, rounds, seconds, 2);
+    line("exchanges a second of known clients, < 1 % lost", known);
+    let new = field.highest(Asker::New, rounds, seconds, 2);
+    line("exchanges a second of new clients, < 1 % lost", new);
+    field.appliance.stop();
+}
+
 /// A run, and the processor seconds of the server for 100,000 exchanges.
 fn measured(host: &Host, pid: u32, rate: f64, seconds: u32) -> (Run, f64) {
     #[expect(
@@ -272,7 +348,7 @@ fn measured(host: &Host, pid: u32, rate: f64, seconds: u32) -> (Run, f64) {
     )]
     let rate = rate.max(1.0) as u32;
     let before = processor(pid);
-    let run = perfdhcp(host, rate, seconds);
+    let run = Asker::Perfdhcp.run(host, rate, seconds);
     (run, (processor(pid) - before) * 100_000.0 / run.exchanges.max(1.0))
 }
 
@@ -299,13 +375,28 @@ fn with_leases(rounds: u32, seconds: u32, leases: u32, rates: [f64; 3]) {
 }
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, server, relay, rate, seconds, first, clients] = words.as_slice()
+        && what == "load"
+    {
+        let number = |word: &String| word.parse::<u32>().expect("a number");
+        let address = |word: &String| word.parse::<Ipv4Addr>().expect("an address");
+        let numbers = [rate, seconds, first, clients].map(number);
+        let Run { exchanges, lost, delay_ms } =
+            load::run(address(server), address(relay), numbers).expect("a socket");
+        println!("{exchanges} {lost} {delay_ms}");
+        return;
+    }
     let (rounds, seconds) = (number("ROUNDS", 3), number("SECONDS", 4));
-    let parts = std::env::var("PARTS").unwrap_or_else(|_| "rate,leases".into());
+    let parts = std::env::var("PARTS").unwrap_or_else(|_| "load,rate,leases".into());
     let named = |part: &str| parts.split(',').any(|word| word == part);
     if is_pinned() {
         pin();
     }
     println!("{:<52} {:>12} {:>12} {:>12}", "WHAT", "FIRSTLIGHT", "KEA", "DNSMASQ");
+    if named("load") {
+        load_rates(rounds, seconds);
+    }
     // What they held at least wherever this was run.
     let rates = if named("rate") { rates(rounds, seconds) } else { [4000.0, 4000.0, 200.0] };
     if named("leases") {

@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::records::{Records, Writes};
 
 /// Writes that the database gets as one batch: a reader waits for one of them.
-const CHUNK: usize = 512;
+const CHUNK: usize = 2048;
 /// Above the process's own (nice(2)): who waits for a commit goes first. When both files are full, he waits for this.
 const NICE: i32 = 10;
 

@@ -88,8 +88,10 @@ fn an_earlier_use_of_the_file_is_forgotten() {
         let (reopened, commits) = opened(&path);
         assert_eq!((commits.len(), reopened.order(), reopened.is_empty()), (0, order, true));
         // As many as last time, so that old records of that number follow.
-        let few = &many[..usize::try_from(order).expect("small") % 3 + 1];
-        few.iter().for_each(|commit| journal.append(&encode(commit)).expect("it is written"));
+        let few = &many[..=usize::try_from(order).expect("small") % 3];
+        for commit in few {
+            journal.append(&encode(commit)).expect("it is written");
+        }
         assert_eq!(opened(&path).1, few);
     }
     // Whoever was about to use it again had all of it elsewhere.
@@ -135,7 +137,7 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.expect("an entry");
         let to = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &to)
+            copy(&entry.path(), &to);
         } else {
             std::fs::copy(entry.path(), to).expect("a copy");
         }

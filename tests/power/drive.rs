@@ -17,12 +17,15 @@ const DISCARD: u64 = 4;
 /// Bytes of the disk's sectors, whatever those of the log are.
 const SECTOR: u64 = 512;
 
+/// Of them, those that a drive writes at once: 4 KiB.
+const PHYSICAL: u64 = 8;
+
 /// What a power cut did.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Cut {
     /// Writes that the guest had flushed.
     pub durable: usize,
-    /// Writes that it had not.
+    /// Writes that it had not, in parts of 4 KiB.
     pub volatile: usize,
     /// Of those, the ones that reached the disk all the same.
     pub lucky: usize,
@@ -36,7 +39,7 @@ struct Entry {
     data: u64,
 }
 
-/// Lays the log onto `disk`. `luck` says of each write that was not flushed whether it reached the disk, and in which
+/// Lays the log onto `disk`. `luck` says of each part of a write that was not flushed whether it reached the disk, and in which
 /// order they did: `None` for none.
 pub fn cut(log: &Path, disk: &Path, mut luck: Option<impl FnMut() -> u64>) -> io::Result<Cut> {
     let log = File::open(log)?;
@@ -49,10 +52,12 @@ pub fn cut(log: &Path, disk: &Path, mut luck: Option<impl FnMut() -> u64>) -> io
         if at < last_flush || entry.flags & FUA != 0 {
             cut.durable += 1;
             apply(&log, &disk, entry, log_sector)?;
-        } else {
+            continue;
+        }
+        for part in parts(*entry) {
             cut.volatile += 1;
             if let Some(chance) = luck.as_mut().map(|luck| luck()).filter(|chance| chance & 1 == 1) {
-                lucky.push((chance, *entry));
+                lucky.push((chance, part));
             }
         }
     }
@@ -64,6 +69,17 @@ pub fn cut(log: &Path, disk: &Path, mut luck: Option<impl FnMut() -> u64>) -> io
     }
     disk.sync_all()?;
     Ok(cut)
+}
+
+/// A write in parts that a drive writes whole or not at all.
+fn parts(entry: Entry) -> impl Iterator<Item = Entry> {
+    let step = if entry.flags & DISCARD != 0 { entry.sectors.max(1) } else { PHYSICAL };
+    (0..entry.sectors.max(1)).step_by(usize::try_from(step).expect("it fits")).map(move |at| Entry {
+        sector: entry.sector + at,
+        sectors: step.min(entry.sectors - at.min(entry.sectors)),
+        data: entry.data + at * SECTOR,
+        ..entry
+    })
 }
 
 fn read(log: &File) -> io::Result<(Vec<Entry>, u64)> {

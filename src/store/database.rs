@@ -155,6 +155,11 @@ fn free_old_pages(changes: usize) {
     }
 }
 
+/// Makes it last which files are in `folder`.
+pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error("sync", folder, &error))
+}
+
 /// Syncs every file below `folder` and the folders themselves, parent included.
 fn sync_tree(folder: &Path) -> Result<(), StoreError> {
     let io = |error: std::io::Error| io_error("sync", folder, &error);

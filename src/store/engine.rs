@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::StoreError;
+use super::checkpoint::{Checkpointer, replay};
 use super::codec;
-use super::database::{Database, io_error};
-use super::fold::{Folder, replay};
+use super::database::{Database, io_error, sync_folder};
 use super::journal::{self, Journal};
 use super::past::{self, Reader};
 use super::records::Records;
@@ -13,7 +13,7 @@ use crate::model::{Change, Event, World};
 
 pub struct Engine {
     journal: Journal,
-    folder: Folder,
+    checkpointer: Checkpointer,
     records: Records,
     past: past::Shared,
 }
@@ -28,6 +28,7 @@ impl Engine {
         for name in ["0", "1"] {
             journals.push(Journal::open(&folder.join(name), journal)?);
         }
+        sync_folder(path)?;
         // The older first.
         journals.sort_by_key(|(journal, _)| journal.order());
         let newest = journals.last().map_or(0, |(journal, _)| journal.order());
@@ -43,8 +44,8 @@ impl Engine {
         let past = past::Shared::default();
         let world = load(&database, &past)?;
         let records = Records::of(&database);
-        let folder = Folder::start(database, records.clone(), spare, path)?;
-        Ok((Self { journal: first, folder, records, past }, world))
+        let checkpointer = Checkpointer::start(database, records.clone(), spare, path)?;
+        Ok((Self { journal: first, checkpointer, records, past }, world))
     }
 
     pub fn reader(&self) -> Reader {
@@ -65,13 +66,13 @@ impl Engine {
             writes.extend(codec::writes(change)?);
         }
         writes.extend(past::lock(&self.past).add(&self.records, &events)?);
-        self.folder.check()?;
+        self.checkpointer.check()?;
         let payload = journal::encode(&writes);
         if !self.journal.could_hold(payload.len()) {
             // The journals are empty then: what they held before it must not be replayed after it.
             self.settle()?;
             let all = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-            return self.folder.settled()?.write(all);
+            return self.checkpointer.settled()?.write(all);
         }
         if !self.journal.has_room(payload.len()) {
             self.take_turns()?;
@@ -86,11 +87,11 @@ impl Engine {
         if !self.journal.is_empty() {
             self.take_turns()?;
         }
-        self.folder.settled().map(drop)
+        self.checkpointer.settled().map(drop)
     }
 
     fn take_turns(&mut self) -> Result<(), StoreError> {
-        self.folder.exchange(&mut self.journal)
+        self.checkpointer.exchange(&mut self.journal)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A commit costs sled a few hundred microseconds, however small it is: it wakes its seven threads, writes pages of which little
 //! changed, and we look for its new files. So a commit is one record at the end of a file that is as long as it will ever be, and one
-//! `fdatasync`; the database takes over many of them at once ([`super::fold`]). There are two such files, which take turns.
+//! `fdatasync`; the database takes over many of them at once ([`super::checkpoint`]). There are two such files, which take turns.
 //!
 //! Each record begins at a block of its own, so that no byte of a durable one is ever written again, and carries a checksum and the
 //! name of this use of the file: what is left of an earlier use is not taken for a record of this one. All numbers are little-endian.

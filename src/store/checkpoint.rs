@@ -1,4 +1,4 @@
-//! Takes over into the database what stands in a journal, beside the writer, and gives the file back for what comes.
+//! Takes over into the database what stands in a journal (a checkpoint), beside the writer, and gives the file back for what comes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,7 +17,7 @@ const CHUNK: usize = 2048;
 const NICE: i32 = 10;
 
 /// Takes journals over, one at a time.
-pub struct Folder {
+pub struct Checkpointer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,7 +29,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// Where the writer and the folder hand files to each other.
+/// Where the writer and the checkpointer hand files to each other.
 enum Desk {
     /// To be taken over, and what stands in it.
     Full(Journal, Arc<Writes>),
@@ -48,8 +48,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Folder {
-    /// Starts with an empty journal at hand. `path` is told of where a thread cannot be had.
+impl Checkpointer {
+    /// Starts with an empty journal at hand. `path`: whose state it is, for an error.
     pub fn start(
         database: Database,
         records: Records,
@@ -60,7 +60,7 @@ impl Folder {
         let shared = Arc::new(Shared { database, records, desk, changed: Condvar::new() });
         let works = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
-            .name("store-folder".into())
+            .name("store-checkpoint".into())
             .spawn(move || {
                 // Only this thread's, on Linux. Where it is refused, commits are slower while a file is taken over.
                 let _ = rustix::process::nice(NICE);
@@ -110,7 +110,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Checkpointer {
     fn drop(&mut self) {
         // What it has begun it ends; where it was not asked to, the journal still has it.
         if let Ok(mut desk) = self.idle() {
@@ -148,7 +148,7 @@ impl Shared {
     }
 
     fn take_over(&self, mut journal: Journal, writes: &Writes) -> Result<Journal, StoreError> {
-        fold(
+        write_all(
             &mut lock(&self.database),
             writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())),
         )?;
@@ -160,7 +160,7 @@ impl Shared {
 }
 
 /// Writes all, in batches. Where it is cut off, the journal has it all.
-fn fold<'w>(
+fn write_all<'w>(
     database: &mut Database,
     mut writes: impl Iterator<Item = (&'w [u8], Option<&'w [u8]>)>,
 ) -> Result<(), StoreError> {
@@ -177,5 +177,5 @@ fn fold<'w>(
 pub fn replay(database: &mut Database, commits: impl Iterator<Item = Vec<Write>>) -> Result<(), StoreError> {
     // Of a key that was written again and again, the last value counts.
     let newest: Writes = commits.flatten().collect();
-    fold(database, newest.iter().map(|(key, value)| (key.as_slice(), value.as_deref())))
+    write_all(database, newest.iter().map(|(key, value)| (key.as_slice(), value.as_deref())))
 }

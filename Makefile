@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 TARGET := x86_64-unknown-linux-gnu
 OUT    := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
-ROUNDS ?= 20
+ROUNDS ?= 10
 
 .PHONY: help
 help: ## this list
@@ -80,7 +80,7 @@ test-power: build-tests ## power cuts on a virtual disk; ROUNDS=200 for a long r
 	ROUNDS=$(ROUNDS) $(CARGO) test --release --locked --test power_cut -- --nocapture --test-threads 1
 
 .PHONY: fuzz
-fuzz: ## every parser edge, 60 s each
+fuzz: ## every parser edge, 30 s each; SECONDS_EACH=600 for a long run
 	tests/fuzz.sh
 
 .PHONY: bench

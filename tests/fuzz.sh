@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for SECONDS_EACH (60) seconds, two at a time. Needs a nightly toolchain for the
+# Runs every fuzz target for SECONDS_EACH (30) seconds, two at a time. Needs a nightly toolchain for the
 # coverage instrumentation; where there is none, stable is told to accept it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${SECONDS_EACH:-60}
+seconds=${SECONDS_EACH:-30}
 if ! cargo fuzz --version > /dev/null 2>&1; then
   echo "installing cargo-fuzz"
   cargo install cargo-fuzz --locked --quiet

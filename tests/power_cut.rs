@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rack::{DirectBoot, Disk, DiskImage, MachineSpec, Rack};
 
 const BOOT: Duration = Duration::from_secs(90);
-const DISK_BYTES: u64 = 768 << 20;
+const DISK_BYTES: u64 = 1536 << 20;
 /// Fewest and most milliseconds of writing before the cut.
 const WORK: (u64, u64) = (300, 2_500);
 

@@ -7,6 +7,8 @@
 
 #[path = "../tests/appliance/mod.rs"]
 mod appliance;
+#[path = "dhcp/dnsmasq.rs"]
+mod dnsmasq;
 #[path = "../tests/rack/mod.rs"]
 mod rack;
 
@@ -105,16 +107,7 @@ fn dhcp(_image: &NetbootImage) {
     let network = "[[network]]\ninterface = \"br0\"\nsubnet = \"10.64.0.0/12\"\nranges = [\"10.64.1.0-10.79.255.0\"]\nprobe = false\n\
                    [enrolment]\nmax_unknown = 1000000\n";
     let mut appliance = Appliance::start(a, Path::new(env!("CARGO_BIN_EXE_firstlight")), network);
-    let mut command = b.command("dnsmasq");
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
-    command.args([
-        "--dhcp-range=10.64.1.0,10.79.255.0,255.240.0.0,12h",
-        "--dhcp-lease-max=2000000",
-        "--no-ping",
-    ]);
-    command.args(["--dhcp-authoritative", "--quiet-dhcp"]);
-    command.arg(format!("--dhcp-leasefile={}/dnsmasq.leases", b.dir().display()));
-    let dnsmasq = b.spawn_logged(command, "dnsmasq.log").expect("dnsmasq");
+    let dnsmasq = dnsmasq::start(b);
     std::thread::sleep(Duration::from_secs(1));
     let (client, other) = (a.host("perf").expect("a host"), b.host("perf").expect("a host"));
     let (mut mine, mut yours) = (Vec::new(), Vec::new());

@@ -3,15 +3,16 @@
 //!
 //! DISCOVERs go out at the rate that was asked for whatever comes back; each OFFER is followed by its REQUEST.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use firstlight::dhcp::batch::{BATCH, Outgoing, send};
-use nix::errno::Errno;
+use firstlight::dhcp::batch::{BATCH, Datagrams, Outgoing, send};
+use firstlight::dhcp::frame::SERVER_PORT;
+use firstlight::dhcp::options::write::{FIXED_PART, collect};
+use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, setsockopt};
 use socket2::SockAddr;
 
 use crate::Run;
@@ -22,8 +23,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_micros(100);
 /// Bytes of datagrams that the kernel keeps, each way.
 const BUFFER: usize = 8 << 20;
-/// Port of servers and relays.
-const PORT: u16 = 67;
 
 /// Message types (RFC 2132 section 9.6).
 const DISCOVER: u8 = 1;
@@ -57,10 +56,10 @@ struct Load {
 /// # Errors
 /// When the system refuses a socket, or to send.
 pub fn run(server: Ipv4Addr, relay: Ipv4Addr, [rate, seconds, first, clients]: [u32; 4]) -> io::Result<Run> {
-    let socket = UdpSocket::bind(SocketAddrV4::new(relay, PORT))?;
+    let socket = UdpSocket::bind(SocketAddrV4::new(relay, SERVER_PORT))?;
     setsockopt(&socket, RcvBufForce, &BUFFER)?;
     setsockopt(&socket, SndBufForce, &BUFFER)?;
-    let to = SockAddr::from(SocketAddrV4::new(server, PORT));
+    let to = SockAddr::from(SocketAddrV4::new(server, SERVER_PORT));
     let all = rate * seconds;
     let mut load = Load {
         relay,
@@ -72,7 +71,7 @@ pub fn run(server: Ipv4Addr, relay: Ipv4Addr, [rate, seconds, first, clients]: [
         acks: 0,
         waited: [Duration::ZERO; 2],
     };
-    let mut buffers = vec![[0_u8; 1024]; BATCH];
+    let mut datagrams = Datagrams::default();
     let start = Instant::now();
     let end = start + Duration::from_secs(seconds.into());
     loop {
@@ -83,7 +82,13 @@ pub fn run(server: Ipv4Addr, relay: Ipv4Addr, [rate, seconds, first, clients]: [
         }
         let sent = load.waiting.is_empty();
         load.send(&socket, &to)?;
-        let came = receive(&socket, &mut buffers, |bytes| load.heard(bytes, Instant::now()))?;
+        let came = match datagrams.fill(socket.as_fd()) {
+            Ok(()) => datagrams.count(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        let now = Instant::now();
+        datagrams.iter().for_each(|(bytes, ..)| load.heard(bytes, now));
         let over = load.exchanges.len() == all as usize;
         if over && (load.acks == all || now > end + PATIENCE) {
             return Ok(load.told());
@@ -163,47 +168,15 @@ impl Load {
     }
 }
 
-/// What waits at the socket; how much it was.
-fn receive(
-    socket: &UdpSocket,
-    buffers: &mut [[u8; 1024]],
-    mut heard: impl FnMut(&[u8]),
-) -> io::Result<usize> {
-    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(buffers.len(), None);
-    let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-        buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-    let flags = MsgFlags::MSG_DONTWAIT;
-    let lengths: Vec<usize> = match recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)
-    {
-        Ok(received) => received.map(|message| message.bytes).collect(),
-        Err(Errno::EAGAIN) => return Ok(0),
-        Err(error) => return Err(error.into()),
-    };
-    for (buffer, length) in buffers.iter().zip(&lengths) {
-        heard(&buffer[..*length]);
-    }
-    Ok(lengths.len())
-}
-
 /// Of an answer: its exchange, its type, and the options of the REQUEST that takes it (50 and 54).
 fn read(bytes: &[u8]) -> Option<(u32, u8, Vec<u8>)> {
     let exchange = u32::from_be_bytes(bytes.get(4..8)?.try_into().ok()?);
+    let options = collect(bytes.get(FIXED_PART..)?);
+    let kind = *options.get(&53)?.first()?;
+    let server: [u8; 4] = options.get(&54)?.as_slice().try_into().ok()?;
     let mut taken = vec![50, 4];
     taken.extend(bytes.get(16..20)?);
-    let (mut kind, mut rest) = (0, bytes.get(240..)?);
-    while let [code, length, behind @ ..] = rest
-        && *code != 255
-    {
-        let (value, behind) = behind.split_at_checked(usize::from(*length))?;
-        match (code, value) {
-            (53, [one]) => kind = *one,
-            (54, server) => {
-                taken.extend([54, *length]);
-                taken.extend(server);
-            }
-            _ => {}
-        }
-        rest = behind;
-    }
+    taken.extend([54, 4]);
+    taken.extend(server);
     Some((exchange, kind, taken))
 }

@@ -13,6 +13,7 @@
 
 #[path = "../../tests/appliance/mod.rs"]
 mod appliance;
+mod dnsmasq;
 mod load;
 #[path = "../../tests/rack/mod.rs"]
 mod rack;
@@ -196,19 +197,6 @@ fn kea(rack: &Rack) -> Process {
     rack.spawn_logged(command, "kea.log").expect("kea-dhcp4")
 }
 
-fn dnsmasq(rack: &Rack) -> Process {
-    let mut command = rack.command("dnsmasq");
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
-    command.args([
-        "--dhcp-range=10.64.1.0,10.79.255.0,255.240.0.0,12h",
-        "--no-ping",
-        "--dhcp-lease-max=2000000",
-    ]);
-    command.arg("--dhcp-authoritative").arg("--quiet-dhcp");
-    command.arg(format!("--dhcp-leasefile={}/dnsmasq.leases", rack.dir().display()));
-    rack.spawn_logged(command, "dnsmasq.log").expect("dnsmasq")
-}
-
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -233,7 +221,7 @@ impl<'r> Field<'r> {
         }
         // A bridge without a port has no carrier, and Kea opens no socket on it: the hosts come first.
         let hosts = racks.iter().map(|rack| rack.host("perf").expect("a host")).collect();
-        let field = Self { hosts, appliance, others: [kea(theirs), dnsmasq(third)] };
+        let field = Self { hosts, appliance, others: [kea(theirs), dnsmasq::start(third)] };
         field.settle();
         field
     }

@@ -357,7 +357,7 @@ pub(super) fn keep_node(
     if before.is_none() {
         admit(tx, Arc::make_mut(&mut node), rules.config, rules.allowlist, None, at)?;
     }
-    if !before.is_some_and(|before| Arc::ptr_eq(before, &node) || *before == node) {
+    if before != Some(&node) {
         tx.put(Change::PutNode(node));
     }
     Ok(())

@@ -73,11 +73,10 @@ impl Checkpointer {
     /// Gives it a journal, whose writes are all pending, for an empty one, once there is one.
     pub fn exchange(&self, journal: &mut Journal) -> Result<(), StoreError> {
         let mut desk = self.idle()?;
-        if let Desk::Empty(empty) = &mut *desk {
-            std::mem::swap(empty, journal);
-        }
         *desk = match std::mem::replace(&mut *desk, Desk::Busy) {
-            Desk::Empty(full) => Desk::Full(full, self.shared.records.take_over()),
+            Desk::Empty(empty) => {
+                Desk::Full(std::mem::replace(journal, empty), self.shared.records.take_over())
+            }
             other => other,
         };
         self.shared.changed.notify_all();
@@ -148,10 +147,7 @@ impl Shared {
     }
 
     fn take_over(&self, mut journal: Journal, writes: &Writes) -> Result<Journal, StoreError> {
-        write_all(
-            &mut lock(&self.database),
-            writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())),
-        )?;
+        write_all(&mut lock(&self.database), writes)?;
         // The other file is in use by now.
         journal.begin(journal.order() + 2)?;
         self.records.taken_over();
@@ -160,10 +156,8 @@ impl Shared {
 }
 
 /// Writes all, in batches. Where it is cut off, the journal has it all.
-fn write_all<'w>(
-    database: &mut Database,
-    mut writes: impl Iterator<Item = (&'w [u8], Option<&'w [u8]>)>,
-) -> Result<(), StoreError> {
+fn write_all(database: &mut Database, writes: &Writes) -> Result<(), StoreError> {
+    let mut writes = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
     loop {
         let mut chunk = writes.by_ref().take(CHUNK).peekable();
         if chunk.peek().is_none() {
@@ -177,5 +171,5 @@ fn write_all<'w>(
 pub fn replay(database: &mut Database, commits: impl Iterator<Item = Vec<Write>>) -> Result<(), StoreError> {
     // Of a key that was written again and again, the last value counts.
     let newest: Writes = commits.flatten().collect();
-    write_all(database, newest.iter().map(|(key, value)| (key.as_slice(), value.as_deref())))
+    write_all(database, &newest)
 }

@@ -171,11 +171,8 @@ fn sync_tree(folder: &Path) -> Result<(), StoreError> {
             File::open(entry.path()).and_then(|file| file.sync_all()).map_err(io)?;
         }
     }
-    let parent = folder.parent().unwrap_or(folder);
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .and_then(|()| File::open(parent)?.sync_all())
-        .map_err(io)
+    sync_folder(folder)?;
+    sync_folder(folder.parent().unwrap_or(folder))
 }
 
 pub fn io_error(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {

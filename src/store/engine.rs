@@ -1,6 +1,7 @@
 //! What a commit goes through, and what a start reads: the journals before the database.
 
 use std::path::Path;
+use std::sync::MutexGuard;
 
 use super::StoreError;
 use super::checkpoint::{Checkpointer, replay};
@@ -70,9 +71,8 @@ impl Engine {
         let payload = journal::encode(&writes);
         if !self.journal.could_hold(payload.len()) {
             // The journals are empty then: what they held before it must not be replayed after it.
-            self.settle()?;
             let all = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-            return self.checkpointer.settled()?.write(all);
+            return self.settle()?.write(all);
         }
         if !self.journal.has_room(payload.len()) {
             self.take_turns()?;
@@ -82,12 +82,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Until the database has everything.
-    pub fn settle(&mut self) -> Result<(), StoreError> {
+    /// The database, once it has everything.
+    pub fn settle(&mut self) -> Result<MutexGuard<'_, Database>, StoreError> {
         if !self.journal.is_empty() {
             self.take_turns()?;
         }
-        self.checkpointer.settled().map(drop)
+        self.checkpointer.settled()
     }
 
     fn take_turns(&mut self) -> Result<(), StoreError> {

@@ -56,8 +56,7 @@ impl Records {
 
     /// The database has them.
     pub fn taken_over(&self) {
-        let older = std::mem::take(&mut self.pending().older);
-        drop(older);
+        self.pending().older = Arc::default();
     }
 
     /// The value of a key.

@@ -36,10 +36,6 @@ impl Concerned {
             *self = Self { groups, ..Self::default() };
         }
         let Self { seen, groups, nodes } = self;
-        if seen.shares_nodes_with(world) {
-            seen.clone_from(world);
-            return;
-        }
         each_change(seen, world, |id, node| {
             if node.is_some_and(|node| has_bundles(node, groups)) {
                 nodes.insert(id);
@@ -60,6 +56,9 @@ fn has_bundles(node: &Node, groups: &BTreeSet<GroupName>) -> bool {
 /// Tells of each node that is new, another, or gone. Two states share the records in which they do not differ: those are passed over
 /// without a look into them.
 fn each_change(before: &World, after: &World, mut told: impl FnMut(NodeId, Option<&Node>)) {
+    if before.shares_nodes_with(after) {
+        return;
+    }
     let (mut old, mut new) = (before.nodes().peekable(), after.nodes().peekable());
     loop {
         match (old.peek(), new.peek()) {

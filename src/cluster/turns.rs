@@ -68,8 +68,8 @@ pub enum Decision {
 
 /// A turn for each node that should have another generation than it has, in the order of their ids.
 ///
-/// The seed forms its cluster before anybody else joins it; control members go one at a time, each healthy before the
-/// next; of everybody else, in each group one tries a change first, then as many as [`Limits`] allow. A change that
+/// The seed forms its cluster before anybody else joins it. In each group one tries a change first; then control members
+/// go one at a time, each healthy before the next, and of everybody else as many as [`Limits`] allow. A change that
 /// failed on one node is stopped on all that have not got it yet.
 pub fn turns(fleet: &Fleet, now: u64) -> Vec<Turn> {
     let mut at = Table::new(fleet, now);
@@ -115,15 +115,14 @@ impl<'a> Table<'a> {
             .filter(|(_, member)| member.is_control())
             .map(|(_, member)| member.node)
             .collect();
-        let others = fleet.nodes.values().filter(|node| !control.contains(&node.id));
-        let crowd = Crowd::new(others, fleet.limits);
+        let crowd = Crowd::new(fleet.nodes.values(), |node| control.contains(&node.id), fleet.limits);
         let stops = Stops::read(fleet.nodes, fleet.retries, now);
         Self { fleet, now, places, stops, crowd, turns: BTreeMap::new() }
     }
 
     fn decide(&mut self, node: &'a NodeView, decision: Decision) {
-        if decision == Decision::Go && !self.is_control(node) {
-            self.crowd.goes(node);
+        if decision == Decision::Go {
+            self.crowd.goes(node, self.is_control(node));
         }
         self.turns.insert(node.id, decision);
     }
@@ -161,9 +160,9 @@ impl<'a> Table<'a> {
         }
         let own = node.last.as_ref().filter(|last| last.failed && last.change == node.change);
         let failures = self.stops.failures(&node.change);
-        // Who has the change already only follows a change of its surroundings: one failure does not stop that.
-        let follows = node.current_change == node.change && !node.first_time();
-        let stopped = if follows { failures > 1 || (failures > 0 && own.is_some()) } else { failures > 0 };
+        // One failure does not stop who only follows its surroundings.
+        let stopped =
+            if follows(node) { failures > 1 || (failures > 0 && own.is_some()) } else { failures > 0 };
         if stopped {
             return self.stops.told(&node.change).map(Decision::Stopped);
         }
@@ -196,7 +195,9 @@ impl<'a> Table<'a> {
                 Some(first) => {
                     Decision::Wait(format!("waits for {}: control members go one at a time", first.name))
                 }
-                None => match control_may_go(cluster, self.fleet.nodes, member, self.now) {
+                None => match control_may_go(cluster, self.fleet.nodes, member, self.now)
+                    .and_then(|()| self.crowd.control_may_go(node, follows(node)))
+                {
                     Ok(()) => {
                         goes = Some(node);
                         Decision::Go
@@ -210,13 +211,18 @@ impl<'a> Table<'a> {
 
     /// The turn of a node that is no control member.
     fn other(&self, node: &NodeView) -> Decision {
-        let follows = node.current_change == node.change && !node.first_time();
+        let follows = follows(node);
         let careful = follows && self.stops.failures(&node.change) > 0;
         match self.crowd.may_go(node, follows, careful) {
             Ok(()) => Decision::Go,
             Err(why) => Decision::Wait(why),
         }
     }
+}
+
+/// Whether a node has the change already, and only follows a change of its surroundings.
+fn follows(node: &NodeView) -> bool {
+    node.current_change == node.change && !node.first_time()
 }
 
 /// Whether a control member may go to another generation now; why not, as a sentence's end.

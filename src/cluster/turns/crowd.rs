@@ -1,4 +1,4 @@
-//! Nodes that are no control members: in each group one tries a change first, then a few at once.
+//! In each group one tries a change first; then, of those that are no control members, a few at once.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Crowd<'a> {
     tries: BTreeMap<(&'a str, &'a str), Tries<'a>>,
 }
 
-/// A group.
+/// A group, without its control members.
 #[derive(Default)]
 struct Group<'a> {
     size: u32,
@@ -24,32 +24,57 @@ struct Group<'a> {
 /// A change in a group.
 #[derive(Default)]
 struct Tries<'a> {
+    /// What its control members did with it.
+    control: Side<'a>,
+    /// What the others did.
+    others: Side<'a>,
+    /// Which of the others have it and are not well.
+    ailing: Vec<&'a str>,
+    /// Which of the others have it and are not reachable.
+    away: Vec<&'a str>,
+}
+
+/// How a change goes, of control members or of the others.
+#[derive(Default)]
+struct Side<'a> {
     /// Whether somebody has it and is well.
     proved: bool,
     /// Who is at it.
     at_it: Vec<&'a str>,
-    /// Who has it and is not well.
-    ailing: Vec<&'a str>,
-    /// Who has it and is not reachable.
-    away: Vec<&'a str>,
+}
+
+impl<'a> Tries<'a> {
+    fn of(&mut self, control: bool) -> &mut Side<'a> {
+        if control { &mut self.control } else { &mut self.others }
+    }
 }
 
 impl<'a> Crowd<'a> {
-    /// Of these nodes.
-    pub fn new(nodes: impl Iterator<Item = &'a NodeView>, limits: Limits) -> Self {
+    /// Of these nodes; `control` tells who is a control member.
+    pub fn new(
+        nodes: impl Iterator<Item = &'a NodeView>,
+        control: impl Fn(&NodeView) -> bool,
+        limits: Limits,
+    ) -> Self {
         let mut crowd = Self { limits, groups: BTreeMap::new(), tries: BTreeMap::new() };
         for node in nodes {
-            let group = crowd.groups.entry(&node.group).or_default();
-            group.size = group.size.saturating_add(1);
+            let control = control(node);
+            if !control {
+                let group = crowd.groups.entry(&node.group).or_default();
+                group.size = group.size.saturating_add(1);
+            }
             if node.applying_since.is_some() && node.reachable {
-                crowd.goes(node);
+                crowd.goes(node, control);
             }
             if !node.first_time() {
                 let tries = crowd.tries.entry((&node.group, &node.current_change)).or_default();
                 match (node.reachable, node.healthy) {
+                    (true, true) => tries.of(control).proved = true,
+                    // Of ailing control members the quorum guard takes care.
+                    _ if control => {}
                     (false, _) => tries.away.push(&node.name),
                     (true, false) if node.applying_since.is_none() => tries.ailing.push(&node.name),
-                    (true, healthy) => tries.proved |= healthy,
+                    (true, false) => {}
                 }
             }
         }
@@ -57,9 +82,19 @@ impl<'a> Crowd<'a> {
     }
 
     /// Writes down that `node` goes.
-    pub fn goes(&mut self, node: &'a NodeView) {
-        self.groups.entry(&node.group).or_default().busy.push(&node.name);
-        self.tries.entry((&node.group, &node.change)).or_default().at_it.push(&node.name);
+    pub fn goes(&mut self, node: &'a NodeView, control: bool) {
+        if !control {
+            self.groups.entry(&node.group).or_default().busy.push(&node.name);
+        }
+        self.tries.entry((&node.group, &node.change)).or_default().of(control).at_it.push(&node.name);
+    }
+
+    /// Whether nobody else of the group of `node`, a control member, is just trying what it would be at.
+    pub fn control_may_go(&self, node: &NodeView, follows: bool) -> Result<(), String> {
+        match self.tries.get(&(node.group.as_str(), node.change.as_str())) {
+            Some(tries) if !follows && !tries.control.proved => alone(&tries.others),
+            _ => Ok(()),
+        }
     }
 
     /// Whether `node` may go. `follows`: it has the change and follows its surroundings only. `careful`: one at a time.
@@ -67,7 +102,7 @@ impl<'a> Crowd<'a> {
         let empty = (Group::default(), Tries::default());
         let group = self.groups.get(node.group.as_str()).unwrap_or(&empty.0);
         let tries = self.tries.get(&(node.group.as_str(), node.change.as_str())).unwrap_or(&empty.1);
-        if !tries.proved && !follows {
+        if !tries.others.proved && !follows {
             first(tries)?;
         }
         // Its own place, where it ails itself, is not in its way.
@@ -95,11 +130,19 @@ impl<'a> Crowd<'a> {
     }
 }
 
-/// Whether one may be the first of its group to try it.
+/// Whether no one of these is just trying what nobody of them has.
+fn alone(side: &Side) -> Result<(), String> {
+    if side.proved || side.at_it.is_empty() {
+        return Ok(());
+    }
+    Err(format!("waits for {}, the first of its group to try it", listed(&side.at_it)))
+}
+
+/// Whether one may be the first of its group, control members aside, to try it.
 fn first(tries: &Tries) -> Result<(), String> {
-    if !tries.at_it.is_empty() {
-        Err(format!("waits for {}, the first of its group to try it", listed(&tries.at_it)))
-    } else if !tries.ailing.is_empty() {
+    alone(&tries.control)?;
+    alone(&tries.others)?;
+    if !tries.ailing.is_empty() {
         Err(format!("waits: {} got it first and is not healthy with it", listed(&tries.ailing)))
     } else if tries.away.len() > 1 {
         let away = listed(&tries.away);

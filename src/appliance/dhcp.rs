@@ -232,7 +232,7 @@ impl Question {
         let mut node = if let Some(node) = &before {
             Arc::clone(node)
         } else {
-            let fresh = NodeId(u64::from_be_bytes(random()?));
+            let fresh = fresh_id(tx.world(), at)?;
             Arc::new(discover(tx, fresh, mac, named, config.enrolment.max_unknown, at))
         };
         let reservation = decision.reservation.as_ref();
@@ -287,6 +287,14 @@ pub(super) fn discover(
     let node = Node::discovered(id, name, mac, at);
     tx.append(at, Some(&node), None, EventKind::Discovered { mac });
     node
+}
+
+/// The id of a node that is first seen now.
+pub(super) fn fresh_id(world: &World, at: Timestamp) -> Result<NodeId, AppError> {
+    let drawn = NodeId::seen(at, u32::from_be_bytes(random()?));
+    // Of those that are seen in one millisecond two may draw the same.
+    let free = std::iter::successors(Some(drawn), |id| Some(id.following())).find(|id| world.node(*id).is_none());
+    Ok(free.unwrap_or(drawn))
 }
 
 /// `node-a1b2c3`, of the address's last three octets; of all six, or of the id, when that is taken.

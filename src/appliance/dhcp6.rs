@@ -8,11 +8,11 @@ use crate::dhcp6::request::Wants;
 use crate::dhcp6::server::Exchange6;
 use crate::dhcp6::{Decision, Request, View, respond};
 use crate::gate::Rank;
-use crate::model::{Change, DhcpMode, Network, Network6, NodeId};
+use crate::model::{Change, DhcpMode, Network, Network6};
 
-use super::dhcp::{Rules, Told, discover, keep_node};
+use super::dhcp::{Rules, Told, discover, fresh_id, keep_node};
 use super::strangers::has_room;
-use super::{AppError, Appliance, now, random};
+use super::{AppError, Appliance, now};
 
 impl Exchange6 for Appliance {
     fn rank6(&self, request: &Request) -> Rank {
@@ -66,7 +66,6 @@ impl Appliance {
         let lately = Arc::clone(&self.lately);
         let stranger = request.client.mac.is_none_or(|mac| self.view().node_with_mac(mac).is_none());
         let allowlist = if stranger { self.allowlist() } else { None };
-        let fresh = NodeId(u64::from_be_bytes(random()?));
         self.store
             .transact(move |tx| {
                 let (nobodys, oldest) = tx.world().nobodys_leases6();
@@ -105,7 +104,10 @@ impl Appliance {
                 let before = tx.world().kept_node_with_mac(mac);
                 let node = match &before {
                     Some(node) => Arc::clone(node),
-                    None => Arc::new(discover(tx, fresh, mac, None, most, at)),
+                    None => {
+                        let fresh = fresh_id(tx.world(), at)?;
+                        Arc::new(discover(tx, fresh, mac, None, most, at))
+                    }
                 };
                 let told = Told { kind: &request.client.kind, uuid: None, event: decision.event.take() };
                 let allowlist = allowlist.as_deref();

@@ -14,6 +14,7 @@ use crate::store::Tx;
 
 use super::agent::identity::{complete, identify, identity};
 use super::agent::{EnrolStep, certify};
+use super::dhcp::fresh_id;
 use super::nodes::no_group;
 use super::transition::transition;
 use super::{Actor, AppError, Appliance, now, random};
@@ -117,10 +118,9 @@ impl Appliance {
         host: HostEnrol,
     ) -> Result<EnrolStep, AppError> {
         let at = now();
-        let fresh = NodeId(u64::from_be_bytes(random()?));
         let inventory = host.inventory.bounded();
         let known = self.view().node_with_mac(host.mac).map(|node| node.id);
-        let id = known.unwrap_or(fresh);
+        let id = known.map_or_else(|| fresh_id(&self.view(), at), Ok)?;
         let issued = self.authority.sign_node(&host.request, id, at)?;
         let in_network = self.config.networks.iter().any(|network| network.subnet.has_host(ip));
         self.store
@@ -132,6 +132,9 @@ impl Appliance {
                         "this token is not good (any more); make one with: firstlight node invite".into(),
                     ));
                 };
+                if known.is_none() && tx.world().node(id).is_some() {
+                    return Err(AppError::Refused("another host joined just now; try again".into()));
+                }
                 let mut node = match tx.world().node(id) {
                     Some(node) => node.clone(),
                     None => Node::discovered(id, free_name(tx, &host.hostname, id), host.mac, at),

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::time::Timestamp;
+
 /// Why a text is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
@@ -292,9 +294,25 @@ impl FromStr for Sha256Digest {
 }
 serde_as_text!(Sha256Digest);
 
-/// A node's identity for ever, drawn at random when it is first seen; shown as 16 hexadecimal digits.
+/// A node's identity for ever, drawn when it is first seen; shown as 16 hexadecimal digits.
+///
+/// Ids grow with time, as UUIDs of version 7 do (RFC 9562 section 5.7): nodes that are seen one after the other lie beside each other in
+/// every table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
+
+impl NodeId {
+    /// An id of a node that is first seen `at`: its milliseconds since 1970 above 22 bits of `random`.
+    pub fn seen(at: Timestamp, random: u32) -> Self {
+        Self(at.0 << 22 | u64::from(random >> 10))
+    }
+
+    /// The next one up.
+    #[must_use]
+    pub fn following(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

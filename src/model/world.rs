@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use crate::cluster::{Cluster, Member};
@@ -192,9 +193,14 @@ impl World {
         self.nodes.len()
     }
 
-    /// Whether nodes are the very same in both, which is seen at a glance.
-    pub fn shares_nodes_with(&self, other: &Self) -> bool {
-        self.nodes.ptr_eq(&other.nodes)
+    /// Tells of each node that is new, another, or gone in a later state. What both share is passed over without a look into it.
+    pub fn each_changed_node(&self, later: &Self, mut told: impl FnMut(NodeId, Option<&Node>)) {
+        for change in self.nodes.diff(&later.nodes) {
+            match change {
+                DiffItem::Add(id, node) | DiffItem::Update { new: (id, node), .. } => told(*id, Some(node)),
+                DiffItem::Remove(id, _) => told(*id, None),
+            }
+        }
     }
 
     /// How many nodes nobody has approved.

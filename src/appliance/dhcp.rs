@@ -291,10 +291,7 @@ pub(super) fn discover(
 
 /// The id of a node that is first seen now.
 pub(super) fn fresh_id(world: &World, at: Timestamp) -> Result<NodeId, AppError> {
-    let drawn = NodeId::seen(at, u32::from_be_bytes(random()?));
-    // Of those that are seen in one millisecond two may draw the same.
-    let free = std::iter::successors(Some(drawn), |id| Some(id.following())).find(|id| world.node(*id).is_none());
-    Ok(free.unwrap_or(drawn))
+    Ok(world.free_id(NodeId::seen(at, u32::from_be_bytes(random()?))))
 }
 
 /// `node-a1b2c3`, of the address's last three octets; of all six, or of the id, when that is taken.

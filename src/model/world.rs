@@ -183,6 +183,15 @@ impl World {
         mac.filter(|_| state != super::LeaseState::Declined).and_then(|mac| self.node_with_mac(mac))
     }
 
+    /// `drawn`, or the next id up that no node has: of those that are seen in one millisecond two may draw the same.
+    pub fn free_id(&self, drawn: NodeId) -> NodeId {
+        let mut id = drawn;
+        while self.nodes.contains_key(&id) {
+            id = id.following();
+        }
+        id
+    }
+
     /// All nodes, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values().map(Arc::as_ref)
@@ -617,5 +626,31 @@ impl World {
         let v6 = node.macs.iter().flat_map(|mac| self.leases6_at(*mac)).map(|lease| lease.expires);
         let until = v4.chain(v6).fold(node.first_seen.plus(NEW), Ord::max);
         self.strangers.put(node.id, until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_with_time_and_are_nobody_elses() {
+        let at = Timestamp(1_800_000_000_000);
+        for (one, other) in
+            [((at, u32::MAX), (at.plus(Duration::from_millis(1)), 0)), ((at, 0), (at, 1 << 10))]
+        {
+            assert!(NodeId::seen(one.0, one.1) < NodeId::seen(other.0, other.1), "{one:?} {other:?}");
+        }
+        let mut world = World::default();
+        let drawn = NodeId::seen(at, 77 << 10);
+        assert_eq!(drawn.0 >> 22, at.0);
+        for number in 0..3_u8 {
+            let id = world.free_id(drawn);
+            assert_eq!(id.0, drawn.0 + u64::from(number), "the next one up");
+            let name = format!("n{number}").parse().expect("a name");
+            world.apply(&Change::put_node(Node::discovered(id, name, MacAddr([2, 0, 0, 0, 0, number]), at)));
+        }
+        world.apply(&Change::DeleteNode(drawn.following()));
+        assert_eq!(world.free_id(drawn), drawn.following());
     }
 }

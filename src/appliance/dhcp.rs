@@ -298,9 +298,11 @@ pub(super) fn fresh_id(world: &World, at: Timestamp) -> Result<NodeId, AppError>
 pub(super) fn free_name(world: &World, mac: MacAddr, id: NodeId) -> NodeName {
     let all = hex::encode(mac.0);
     let short = all.get(6..).unwrap_or(&all);
-    let names = [format!("node-{short}"), format!("node-{all}"), format!("node-{id}")];
-    let free =
-        names.into_iter().filter_map(|name| name.parse().ok()).find(|name| world.node_named(name).is_none());
+    let named = |end: &str| {
+        let name: NodeName = format!("node-{end}").parse().ok()?;
+        world.node_named(&name).is_none().then_some(name)
+    };
+    let free = named(short).or_else(|| named(&all)).or_else(|| named(&id.to_string()));
     // The id is drawn for this node alone, so its name can only be free.
     free.unwrap_or_else(|| unreachable!("a name of hexadecimal digits that nobody has"))
 }

@@ -222,7 +222,7 @@ pub fn encode(writes: &[Write]) -> Vec<u8> {
         bytes.extend(length(key.len()));
         bytes.extend(key);
         bytes.extend(length(value.as_ref().map_or(0, |value| value.len() + 1)));
-        bytes.extend(value.iter().flatten());
+        bytes.extend(value.as_deref().unwrap_or_default());
     }
     bytes
 }

@@ -23,7 +23,8 @@ pub fn ssh(rack: &Rack, key: &Path, address: &str, command: &str) -> Command {
         "LogLevel=ERROR",
         "BatchMode=yes",
         "IdentitiesOnly=yes",
-        "ConnectTimeout=5",
+        // An emulated server that works takes its time.
+        "ConnectTimeout=60",
     ] {
         ssh.args(["-o", option]);
     }

@@ -102,12 +102,11 @@ impl Appliance {
                 }
                 let Some(mac) = request.client.mac else { return Ok(decision) };
                 let before = tx.world().kept_node_with_mac(mac);
-                let node = match &before {
-                    Some(node) => Arc::clone(node),
-                    None => {
-                        let fresh = fresh_id(tx.world(), at)?;
-                        Arc::new(discover(tx, fresh, mac, None, most, at))
-                    }
+                let node = if let Some(node) = &before {
+                    Arc::clone(node)
+                } else {
+                    let fresh = fresh_id(tx.world(), at)?;
+                    Arc::new(discover(tx, fresh, mac, None, most, at))
                 };
                 let told = Told { kind: &request.client.kind, uuid: None, event: decision.event.take() };
                 let allowlist = allowlist.as_deref();

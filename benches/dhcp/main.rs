@@ -21,7 +21,7 @@ mod rack;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -116,17 +116,48 @@ fn load(mut command: Command, host: &Host, numbers: [u32; 4]) -> Run {
     }
 }
 
+/// Sockets that are opened now get [`BUFFER`] bytes for what waits to be received, in the whole system, until this is dropped. perfdhcp
+/// takes the system's default, which is full after some 160 answers, and counts as lost what it had no room for itself.
+struct LargeBuffers(String);
+
+const RMEM_DEFAULT: &str = "/proc/sys/net/core/rmem_default";
+const BUFFER: &str = "4194304";
+/// perfdhcp has opened its socket by then.
+const OPENED: Duration = Duration::from_millis(300);
+
+impl LargeBuffers {
+    fn set() -> Self {
+        let before = std::fs::read_to_string(RMEM_DEFAULT).expect("the system's default");
+        std::fs::write(RMEM_DEFAULT, BUFFER).expect("root may set it");
+        Self(before)
+    }
+}
+
+impl Drop for LargeBuffers {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::write(RMEM_DEFAULT, &self.0) {
+            eprintln!("{RMEM_DEFAULT} should be {} again: {error}", self.0.trim());
+        }
+    }
+}
+
 fn perfdhcp(mut command: Command, rate: u32, seconds: u32) -> Run {
     let (rate_text, seconds) = (rate.to_string(), seconds.to_string());
     let clients = number("CLIENTS", 100_000).to_string();
-    let output = command
+    let large = LargeBuffers::set();
+    let perfdhcp = command
         .arg("perfdhcp")
         .args(["-4", "-l", "eth0", "-r", &rate_text, "-R", &clients, "-p", &seconds, "-W", "500000"])
         // As its manual advises where it has one processor: with a thread more it comes to its end earlier.
         .args(["-g", if is_pinned() { "single" } else { "multi" }])
         .args(["-s", &rate.to_string(), SERVER])
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .expect("run perfdhcp");
+    std::thread::sleep(OPENED);
+    drop(large);
+    let output = perfdhcp.wait_with_output().expect("perfdhcp ends");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let value =
         |line: &str, key: &str| line.strip_prefix(key)?.split_whitespace().next()?.parse::<f64>().ok();

@@ -110,8 +110,7 @@ fn addresses_in_use_and_another_server() {
     // Another server appears. Ours asks around when it starts.
     let spec = HostSpec { address: Some("10.77.0.2/24".into()), ..HostSpec::default() };
     let other = rack.host_with("other", spec).expect("a host");
-    let mut dnsmasq = other.command("dnsmasq");
-    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
+    let mut dnsmasq = rack::dnsmasq::dhcp_server(other.command("dnsmasq"));
     dnsmasq.args([
         "--dhcp-range=10.77.0.50,10.77.0.60,1h",
         "--dhcp-leasefile=/dev/null",
@@ -262,8 +261,7 @@ fn leases_of_dnsmasq_are_taken_over() {
     let spec = HostSpec { address: Some("10.77.0.2/24".into()), ..HostSpec::default() };
     let other = rack.host_with("other", spec).expect("a host");
     let file = other.dir().join("dnsmasq.leases");
-    let mut dnsmasq = other.command("dnsmasq");
-    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
+    let mut dnsmasq = rack::dnsmasq::dhcp_server(other.command("dnsmasq"));
     dnsmasq.args(["--dhcp-range=10.77.0.50,10.77.0.90,1h", "--dhcp-authoritative"]);
     dnsmasq.arg(format!("--dhcp-leasefile={}", file.display()));
     let dnsmasq = other.spawn_logged(dnsmasq, "dnsmasq.log").expect("dnsmasq");

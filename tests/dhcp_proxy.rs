@@ -91,8 +91,7 @@ menu-prompt = "0 Firstlight"
 fn other_server(rack: &Rack) -> (Host, Process) {
     let spec = HostSpec { address: Some("10.77.0.2/24".into()), ..HostSpec::default() };
     let other = rack.host_with("other", spec).expect("a host");
-    let mut dnsmasq = other.command("dnsmasq");
-    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
+    let mut dnsmasq = rack::dnsmasq::dhcp_server(other.command("dnsmasq"));
     dnsmasq.args(["--dhcp-range=10.77.0.50,10.77.0.60,1h", "--dhcp-leasefile=/dev/null", "--log-dhcp"]);
     let process = other.spawn_logged(dnsmasq, "dnsmasq.log").expect("dnsmasq");
     (other, process)

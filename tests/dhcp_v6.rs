@@ -335,8 +335,7 @@ fn another_server_and_another_router_are_told_of() {
     let other = rack.host_raw("rogue").expect("a host");
     other.run("ip", &["link", "set", "eth0", "up"]).expect("up");
     other.run("ip", &["-6", "addr", "add", "fd00:99::1/64", "dev", "eth0", "nodad"]).expect("an address");
-    let mut dnsmasq = other.command("dnsmasq");
-    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
+    let mut dnsmasq = rack::dnsmasq::dhcp_server(other.command("dnsmasq"));
     dnsmasq.args(["--interface=eth0", "--enable-ra", "--dhcp-range=fd00:99::100,fd00:99::200,64,1h"]);
     dnsmasq.arg(format!("--dhcp-leasefile={}", other.dir().join("leases").display()));
     let mut running = other.spawn_logged(dnsmasq, other.dir().join("dnsmasq.log")).expect("dnsmasq");

@@ -1,11 +1,11 @@
 //! dnsmasq as a DHCP server with room for a million clients, which asks nobody whether an address is in use.
 
+use crate::rack::dnsmasq::dhcp_server;
 use crate::rack::{Process, Rack};
 
 /// Starts it in a rack with the address 10.64.0.1/12; its leases are in the rack's folder, in `dnsmasq.leases`.
 pub fn start(rack: &Rack) -> Process {
-    let mut command = rack.command("dnsmasq");
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file="]);
+    let mut command = dhcp_server(rack.command("dnsmasq"));
     command.args([
         "--dhcp-range=10.64.1.0,10.79.255.0,255.240.0.0,12h",
         "--no-ping",

@@ -1,5 +1,5 @@
-//! Exchanges of many clients behind a relay, as `perfdhcp` makes them, at a fifth of what they cost it: `perfdhcp` comes to its own end,
-//! on a core of its own, before some servers do.
+//! Exchanges of many clients behind a relay, as `perfdhcp` makes them, at a fifth of what they cost it: where
+//! `perfdhcp` takes a core of its own, who asks is not what is measured.
 //!
 //! DISCOVERs go out at the rate that was asked for whatever comes back; each OFFER is followed by its REQUEST.
 

@@ -2,7 +2,7 @@
 //! from a namespace of its own, alternating in one run on the same machine. Every lease of ours is durable before its ACK.
 //!
 //! For each: the highest rate of whole exchanges (DISCOVER to ACK) with less than 1 % lost, as `perfdhcp` finds it, and of known and of
-//! new clients as [`load`] does, which asks for more than `perfdhcp` can; at half of the former the mean time of an exchange and processor seconds for 100,000
+//! new clients as [`load`] does, which costs a fifth of it; at half of the former the mean time of an exchange and processor seconds for 100,000
 //! exchanges; then memory, and processor seconds for 100,000 exchanges of new clients, with 1,000 to a million leases held already.
 //! Nobody asks whether an address is in use: Kea cannot, dnsmasq and we are told not to.
 //!
@@ -32,7 +32,7 @@ use rack::{Host, Process, Rack};
 
 /// Rates are looked for between these, exchanges a second.
 const RATES: (u32, u32) = (100, 40_000);
-/// Where the search begins when more than perfdhcp asks.
+/// Where the search begins with [`load`].
 const LOAD: u32 = 3_200;
 /// The first client that was never seen.
 static NEXT: AtomicU32 = AtomicU32::new(1 << 24);
@@ -150,7 +150,7 @@ fn perfdhcp(mut command: Command, rate: u32, seconds: u32) -> Run {
         .args(["-4", "-l", "eth0", "-r", &rate_text, "-R", &clients, "-p", &seconds, "-W", "500000"])
         // As its manual advises where it has one processor: with a thread more it comes to its end earlier.
         .args(["-g", if is_pinned() { "single" } else { "multi" }])
-        .args(["-s", &rate.to_string(), SERVER])
+        .args(["-s", &rate_text, SERVER])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -344,7 +344,7 @@ fn rates(rounds: u32, seconds: u32) -> [f64; 3] {
     rates
 }
 
-/// The rate alone, beyond what perfdhcp can ask for. dnsmasq is asked for less anyway.
+/// The rate alone, of known and of new clients. dnsmasq answers so few that perfdhcp tells all there is to know.
 fn load_rates(rounds: u32, seconds: u32) {
     let racks = ["ours", "kea", "dnsmasq"].map(|name| Rack::with_address(name, ADDRESS).expect("a rack"));
     let mut field = Field::start(&racks, 0);

@@ -11,6 +11,7 @@
 
 pub mod accel;
 pub mod baseline;
+pub mod dnsmasq;
 pub mod error;
 pub mod guardian;
 pub mod host;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use container::Container;
@@ -167,16 +167,27 @@ fn newer(rack: &Rack, package: &Path, version: &str) -> PathBuf {
 #[test]
 fn three_hosts_become_a_cluster_and_live() {
     let rack = Rack::new("cluster").expect("a rack");
+    let started = Instant::now();
+    let told = |what: &str| println!("after {} s: {what}", started.elapsed().as_secs());
     let mut story = begin(&rack);
+    told("the appliance has all it is to hand out");
     form(&mut story);
+    told("three are a cluster");
     ansible_from_outside(&story);
     systemd_on_n1(&story);
+    told("n1's systemd did what a bundle says");
     a_second_control_member_stays_up(&mut story);
+    told("n3 was out of reach and is back");
     one_joins_and_one_leaves(&mut story);
+    told("n4 joined, n3 left, n4 took its place");
     let pinned = etcd_is_upgraded(&story);
+    told("etcd is upgraded");
     nothing_restarts_for_nothing(&story, pinned);
+    told("the same again changed nothing");
     a_failing_check_goes_no_further(&story, pinned);
+    told("a bad change was stopped");
     a_dead_member_is_taken_off_the_lists(&mut story);
+    told("n4 died and was given up");
     story.appliance.stop();
 }
 

@@ -15,7 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = serf::parse(text);
     let files = |text: &str| BTreeMap::from([("f.j2".to_owned(), text.as_bytes().to_vec())]);
     let manifest = "name = \"a\"\nversion = \"1\"\n[[file]]\npath = \"/etc/x\"\nsource = \"f.j2\"\n";
-    for bundle in [Bundle::new(text.to_owned(), files("{{ node.name }}")), Bundle::new(manifest.to_owned(), files(text))] {
+    for bundle in [
+        Bundle::new(text.to_owned(), files("{{ node.name }}")),
+        Bundle::new(manifest.to_owned(), files(text)),
+    ] {
         let Ok(bundle) = bundle else { continue };
         let again = Bundle::unpack(&bundle.pack().expect("it packs")).expect("it unpacks");
         assert_eq!(again, bundle);

@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
-static FIRMWARE: LazyLock<FirmwareTable> = LazyLock::new(|| FirmwareTable::new(&[]).expect("the built-in tables"));
+static FIRMWARE: LazyLock<FirmwareTable> =
+    LazyLock::new(|| FirmwareTable::new(&[]).expect("the built-in tables"));
 static NETWORK: LazyLock<Network> = LazyLock::new(|| Network {
     interface: Some("br0".into()),
     ranges: vec!["10.77.0.100-10.77.0.105".parse().expect("a range")],
@@ -36,7 +37,8 @@ fuzz_target!(|bytes: &[u8]| {
             let mut world = World::default();
             if let Some(mac) = held {
                 let (ip, expires) = (Ipv4Addr::new(10, 77, 0, 100), Timestamp(5));
-                let lease = Lease { ip, mac, state: LeaseState::Bound, expires, reserved: false, hostname: None };
+                let lease =
+                    Lease { ip, mac, state: LeaseState::Bound, expires, reserved: false, hostname: None };
                 world.apply(&Change::PutLease(lease));
             }
             let view = View {
@@ -54,10 +56,14 @@ fuzz_target!(|bytes: &[u8]| {
             };
             let Some(reply) = respond(&request, &view, Timestamp(1)).reply else { continue };
             let given = reply.message.yiaddr();
-            assert!(given.is_unspecified() || NETWORK.ranges[0].contains(given), "{given} is not of the pool");
+            assert!(
+                given.is_unspecified() || NETWORK.ranges[0].contains(given),
+                "{given} is not of the pool"
+            );
             let encoded = reply.encode().expect("a reply fits a datagram");
             if let Destination::Frame { mac: target_mac, ip: target_ip } = reply.destination {
-                let addresses = frame::Addresses { source_mac: mac, source_ip: SERVER, target_mac, target_ip };
+                let addresses =
+                    frame::Addresses { source_mac: mac, source_ip: SERVER, target_mac, target_ip };
                 assert!(frame::build(&addresses, &encoded).is_some());
             }
         }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use firstlight::bundle::secret::SecretKey;
 use firstlight::appliance::Appliance;
 use firstlight::boot::{FirmwareTable, Scripts};
+use firstlight::bundle::secret::SecretKey;
 use firstlight::config::Config;
 use firstlight::http::{Listener, plane};
 use firstlight::store::Store;
@@ -44,16 +44,19 @@ static SERVERS: LazyLock<Servers> = LazyLock::new(|| {
             let blobs = Blobs::open(&dir).await.expect("a folder");
             let scripts = Scripts::new(&[]).expect("templates");
             let authority = Authority::open(&dir.join("ca")).expect("an authority");
-            let appliance = Appliance::new(config, firmware, scripts, store, blobs, authority, SecretKey::generate());
+            let appliance =
+                Appliance::new(config, firmware, scripts, store, blobs, authority, SecretKey::generate());
             let appliance = Arc::new(appliance);
             let files = Arc::new(BootFiles::of([("x".to_owned(), vec![7; 100].into())]));
             let (_stop, stopped) = watch::channel(false);
-            let server = tftp::Server::bind(Ipv4Addr::LOCALHOST.into(), 0, Arc::clone(&files), Arc::clone(&appliance));
+            let server =
+                tftp::Server::bind(Ipv4Addr::LOCALHOST.into(), 0, Arc::clone(&files), Arc::clone(&appliance));
             let server = server.await.expect("a port");
             let listener = Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("a port");
             let Listener::Tcp(tcp) = &listener else { unreachable!("it was asked for TCP") };
             let http = tcp.local_addr().expect("its address");
-            send.send(Servers { tftp: server.local_addr().expect("its address"), http }).expect("somebody waits");
+            send.send(Servers { tftp: server.local_addr().expect("its address"), http })
+                .expect("somebody waits");
             let router = plane::router(appliance, files);
             tokio::join!(server.serve(stopped.clone()), listener.serve(router, stopped));
         });

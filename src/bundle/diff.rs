@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use similar::TextDiff;
+use diffy::DiffOptions;
 
 use super::check::MANIFEST;
 use super::desired::{Desired, DesiredFile};
@@ -37,11 +37,11 @@ fn file(out: &mut String, path: &str, old: Option<&[u8]>, new: Option<&[u8]>) {
         (old, new) => {
             let (before, after) = (old.is_some(), new.is_some());
             let (old, new) = (old.and_then(Result::ok).unwrap_or(""), new.and_then(Result::ok).unwrap_or(""));
-            let name = |there: bool| if there { path } else { "/dev/null" };
-            let diff = TextDiff::from_lines(old, new);
-            let unified =
-                diff.unified_diff().context_radius(AROUND).header(name(before), name(after)).to_string();
-            write!(out, "{unified}")
+            let name = |there: bool| if there { path.to_owned() } else { "/dev/null".to_owned() };
+            let mut options = DiffOptions::new();
+            options.set_context_len(AROUND);
+            options.set_original_filename(name(before)).set_modified_filename(name(after));
+            write!(out, "{}", options.create_patch(old, new))
         }
     };
 }

@@ -21,7 +21,7 @@ run: ## two virtual servers from power-on to ready, watched live
 	$(OUT)/examples/virtual-rack --firstlight $(OUT)/firstlight
 
 .PHONY: test
-test: setup check unit rack-tests test-power fuzz ## every check there is, in the order of their speed
+test: setup check build-tests unit-lib suites test-apply test-power fuzz ## every check there is
 	@echo "all checks passed"
 
 .PHONY: setup
@@ -38,12 +38,22 @@ build-tests: ## compiles every test in one go
 	$(CARGO) build --release --locked --bin firstlight --examples
 	$(CARGO) test --release --locked --no-run --lib --bins --tests
 
-.PHONY: unit
-unit: build-tests ## tests without firmware: tables, properties, real clients in namespaces
+# Those with virtual servers, and those without; the longest first.
+RACK := install cluster hardware agent boot hosts dhcp_proxy rack_selftest
+UNIT := trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_flood dhcp_crash docs \
+	disk_image bad_input cli packages_apt names jobs retire boot_plane image_import timeline bundles cluster_rules cluster_fleet
+
+.PHONY: unit-lib
+unit-lib: build-tests
 	$(CARGO) test --release --locked --lib --bins
-	tests/side-by-side.sh '--test-threads 2' trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_flood dhcp_crash docs \
-		disk_image bad_input cli packages_apt names jobs retire boot_plane image_import timeline bundles cluster_rules cluster_fleet
-	$(MAKE) test-apply
+
+.PHONY: suites
+suites: build-tests
+	tests/side-by-side.sh '--test-threads 1' $(RACK) '--test-threads 2' $(UNIT)
+
+.PHONY: unit
+unit: unit-lib test-apply ## tests without firmware: tables, properties, real clients in namespaces
+	tests/side-by-side.sh '--test-threads 2' $(UNIT)
 
 ROOTFS := $(or $(CARGO_TARGET_DIR),target)/rootfs.tar
 
@@ -58,14 +68,14 @@ $(ROOTFS_DNF):
 		--include=dnf,rpm,ansible-core,systemd-standalone-sysusers,procps,sudo,openssh-server bookworm $@.new && mv $@.new $@
 
 .PHONY: test-apply
-test-apply: $(ROOTFS) $(ROOTFS_DNF) ## bundles with packages in a Debian tree: real apt, killed at every step; real dnf and Ansible
+test-apply: build-tests $(ROOTFS) $(ROOTFS_DNF) ## bundles with packages in a Debian tree: real apt, killed at every step; real dnf and Ansible
 	FIRSTLIGHT_TEST_ROOTFS=$(abspath $(ROOTFS)) FIRSTLIGHT_TEST_ROOTFS_DNF=$(abspath $(ROOTFS_DNF)) \
 		$(CARGO) test --release --locked --lib -- --ignored --test-threads 1 \
 		apply::tests::apt apply::tests::dnf apply::tests::base crash::at_every_step_with_packages
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack
-	tests/side-by-side.sh '--test-threads 1' install cluster hardware agent boot hosts dhcp_proxy rack_selftest
+	tests/side-by-side.sh '--test-threads 1' $(RACK)
 
 .PHONY: test-install-cuts
 test-install-cuts: build-tests ## ten power cuts in the middle of an installation

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Runs test programs, two at a time, and prints what each said when it ends. The longest are best named first.
 #
-#   side-by-side.sh 'TEST ARGUMENTS' NAME...
+#   side-by-side.sh 'TEST ARGUMENTS' NAME... ['TEST ARGUMENTS' NAME...]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-arguments=${1:?usage: side-by-side.sh 'TEST ARGUMENTS' NAME...}
-shift
+[[ ${1:-} == -* && $# -ge 2 ]] || { echo "usage: side-by-side.sh 'TEST ARGUMENTS' NAME..." >&2; exit 2; }
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
@@ -19,4 +18,13 @@ run() {
   [[ $how == ok ]]
 }
 export -f run
-printf '%s\n' "$@" | xargs -P ${LANES:-2} -I{} bash -c 'run "$@"' _ {} "$arguments" "$log"
+
+pairs=()
+for word in "$@"; do
+  if [[ $word == -* ]]; then
+    arguments=$word
+  else
+    pairs+=("$word" "$arguments")
+  fi
+done
+printf '%s\0' "${pairs[@]}" | xargs -0 -n 2 -P "${LANES:-2}" bash -c 'run "$2" "$3" "$1"' _ "$log"

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firstlight::appliance::Appliance;
 use firstlight::boot::{FirmwareTable, Scripts};
@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 const CONFIG: &str = "[[network]]\ninterface = \"lo\"\nsubnet = \"127.0.0.0/8\"\ndhcp = \"off\"\n";
 const PATIENCE: Duration = Duration::from_secs(5);
+/// When a client asks again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Where the servers listen.
 struct Servers {
@@ -83,21 +85,27 @@ pub fn connection(bytes: &[u8]) {
     assert!(good.starts_with(b"HTTP/1.1 200"), "after {bytes:?}: {}", String::from_utf8_lossy(&good));
 }
 
-/// Sends bytes as one datagram, and then asks for a file.
+/// Sends bytes as one datagram, and then asks for a file; again, as clients do, where no answer comes: the port may have been another
+/// one's a moment ago, whose transfer has not quite ended.
 pub fn datagram(bytes: &[u8]) {
     // Another client than the good one, whose share of transfers it must not use up.
     static SOCKET: LazyLock<UdpSocket> = LazyLock::new(|| UdpSocket::bind("127.0.0.2:0").expect("a socket"));
     SOCKET.send_to(bytes, SERVERS.tftp).expect("it goes out");
     let asking = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    asking.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    asking.send_to(b"\x00\x01x\0octet\0", SERVERS.tftp).expect("it goes out");
+    asking.set_read_timeout(Some(AGAIN)).expect("a time-out");
+    let ask = || asking.send_to(b"\x00\x01x\0octet\0", SERVERS.tftp).expect("it goes out");
+    ask();
+    let asked = Instant::now();
     let mut answer = [0; 600];
     let (length, peer) = loop {
         match asking.recv_from(&mut answer) {
             Ok(received) => break received,
             // libFuzzer's own timer.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => panic!("after {bytes:?}: {error}"),
+            Err(error) if asked.elapsed() > PATIENCE => panic!("after {bytes:?}: {error}"),
+            Err(_) => {
+                ask();
+            }
         }
     };
     assert!(answer[..length].starts_with(&[0, 3, 0, 1]), "after {bytes:?}: {:?}", &answer[..length]);

@@ -435,10 +435,11 @@ fn etcd_is_upgraded(story: &Story<'_>) -> impl Fn(String) -> String + Copy {
         |text: String| text.replace("apt = \"etcd-server\"", "apt = \"etcd-server\"\nversion = \"3.4.99-1\"");
     story.push_etcd("3.4.99-1", pinned);
     let endpoints = MEMBERS.map(|node| format!("{}:2379", story.address(node))).join(",");
+    // At its own pace: as fast as it could it would keep the emulated member from anything else.
     let mut writer = story.hosts["n2"].command(&format!(
         "export ETCDCTL_API=3; i=0; while [ ! -e /stop ]; do \
          etcdctl --endpoints={endpoints} --command-timeout=3s put k$i v$i >/dev/null 2>&1 \
-         && echo $i >> /written; i=$((i+1)); done"
+         && echo $i >> /written; i=$((i+1)); sleep 0.2; done"
     ));
     let mut writing = writer.stdout(Stdio::null()).spawn().expect("a writer");
     let boots =

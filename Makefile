@@ -38,9 +38,9 @@ build-tests: ## compiles every test in one go
 	$(CARGO) build --release --locked --bin firstlight --examples
 	$(CARGO) test --release --locked --no-run --lib --bins --tests
 
-# Those with virtual servers, and those without; the longest first.
-RACK := install cluster hardware agent boot hosts dhcp_proxy rack_selftest
-UNIT := trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_flood dhcp_crash docs \
+# What side-by-side.sh is told: suites that live on the virtual rack, one test at a time, and all others; the longest first.
+RACK := '--test-threads 1' install cluster hardware agent boot hosts dhcp_proxy rack_selftest
+UNIT := '--test-threads 2' trust dhcp_v6 dhcp_clients watch packages_mirror packages_dnf dhcp_networks dhcp_flood dhcp_crash docs \
 	disk_image bad_input cli packages_apt names jobs retire boot_plane image_import timeline bundles cluster_rules cluster_fleet
 
 .PHONY: unit-lib
@@ -49,11 +49,11 @@ unit-lib: build-tests
 
 .PHONY: suites
 suites: build-tests
-	tests/side-by-side.sh '--test-threads 1' $(RACK) '--test-threads 2' $(UNIT)
+	tests/side-by-side.sh $(RACK) $(UNIT)
 
 .PHONY: unit
 unit: unit-lib test-apply ## tests without firmware: tables, properties, real clients in namespaces
-	tests/side-by-side.sh '--test-threads 2' $(UNIT)
+	tests/side-by-side.sh $(UNIT)
 
 ROOTFS := $(or $(CARGO_TARGET_DIR),target)/rootfs.tar
 
@@ -75,7 +75,7 @@ test-apply: build-tests $(ROOTFS) $(ROOTFS_DNF) ## bundles with packages in a De
 
 .PHONY: rack-tests
 rack-tests: build-tests ## tests with real firmware on the virtual rack
-	tests/side-by-side.sh '--test-threads 1' $(RACK)
+	tests/side-by-side.sh $(RACK)
 
 .PHONY: test-install-cuts
 test-install-cuts: build-tests ## ten power cuts in the middle of an installation

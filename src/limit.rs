@@ -119,16 +119,19 @@ impl<K: Copy + Eq + Hash> Limiter<K> {
     pub fn settle(&mut self, now: Instant) -> Vec<(Option<K>, u64)> {
         let calm = self.limits.calm;
         let mut floods = Vec::new();
-        let all = self.sources.iter_mut().map(|(from, source)| (Some(*from), source));
-        for (from, source) in all.chain([(None, &mut self.others)]) {
-            if let Some(drops) = source.drops.take_if(|drops| {
+        let mut tell = |from: Option<K>, source: &mut Source| {
+            let over = |drops: &mut Drops| {
                 now.saturating_duration_since(drops.last) >= calm
                     || now.saturating_duration_since(drops.first) >= LASTING
-            }) {
-                floods.push((from, drops.count));
-            }
-        }
-        self.sources.retain(|_, source| source.drops.is_some() || source.bucket.full_at > now);
+            };
+            floods.extend(source.drops.take_if(over).map(|drops| (from, drops.count)));
+        };
+        // One look at each: there may be tens of thousands.
+        self.sources.retain(|from, source| {
+            tell(Some(*from), source);
+            source.drops.is_some() || source.bucket.full_at > now
+        });
+        tell(None, &mut self.others);
         floods
     }
 

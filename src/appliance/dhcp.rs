@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use dhcproto::v4::MessageType;
@@ -67,6 +68,22 @@ impl Exchange for Appliance {
         self.exchange(vec![request], interface).await.pop().flatten()
     }
 
+    fn at_a_glance(&self, request: &Arc<Request>, interface: &Interface) -> Option<Answered> {
+        let (started, world) = (std::time::Instant::now(), self.view());
+        if !starts_again(request, &world) {
+            return None;
+        }
+        let glance = || {
+            let node = world.node_with_mac(request.client.mac)?;
+            Some(self.question(Arc::clone(request), interface).ok()?.decision(&world, Some(node)))
+        };
+        // Where it fails, so does the transaction after it, which says so.
+        let decision = catch_unwind(AssertUnwindSafe(glance)).ok().flatten()?;
+        let written = |event| is_kept(&request.client.kind, event);
+        let changes = !decision.changes.is_empty() || decision.event.as_ref().is_some_and(written);
+        if changes { None } else { answer(request, Ok(decision), started) }
+    }
+
     async fn exchange(&self, requests: Vec<Arc<Request>>, interface: &Interface) -> Vec<Option<Answered>> {
         let started = std::time::Instant::now();
         let questions: Vec<Result<Question, &'static str>> =
@@ -91,6 +108,13 @@ impl Exchange for Appliance {
             }
         }
     }
+}
+
+/// Whether a client that only wants an address begins anew while it has one. It is offered that, of which nothing is written down.
+fn starts_again(request: &Request, world: &World) -> bool {
+    request.message_type == MessageType::Discover
+        && matches!(request.client.kind, ClientKind::Other(_))
+        && world.leases_of(request.client.mac).any(|lease| lease.state == LeaseState::Bound)
 }
 
 /// What is sent, and what stands in the log: of those who boot each exchange, of others at most what went wrong.
@@ -182,12 +206,10 @@ impl Appliance {
 }
 
 impl Question {
-    /// Decides, and writes down what follows.
-    fn decide(&self, tx: &mut Tx) -> Result<Decision, AppError> {
+    /// What is decided on this state about the node that asks, if it is one.
+    fn decision(&self, world: &World, node: Option<&Node>) -> Decision {
         let Self { request, config, firmware, at, .. } = self;
-        let (at, mac) = (*at, request.client.mac);
-        let before = tx.world().kept_node_with_mac(mac);
-        let own = before.as_deref().map_or_else(Vec::new, |node| scoped_options(tx.world(), node));
+        let own = node.map_or_else(Vec::new, |node| scoped_options(world, node));
         let places: Vec<(&Network, Ipv4Addr, Cow<'_, Options>)> = self
             .link
             .iter()
@@ -205,10 +227,10 @@ impl Question {
                 options,
             })
             .collect();
-        let Some((place, shared)) = places.split_first() else { return Ok(Decision::default()) };
+        let Some((place, shared)) = places.split_first() else { return Decision::default() };
         let Place { network, server, server_identifier, options } = *place;
         let view = View {
-            world: tx.world(),
+            world,
             network,
             shared,
             server,
@@ -218,12 +240,20 @@ impl Question {
             domain: config.domain.as_deref(),
             names: self.names,
             options,
-            serves_strangers: has_room(tx.world(), config.enrolment.max_unknown, at),
+            serves_strangers: has_room(world, config.enrolment.max_unknown, *at),
         };
-        let mut decision = match network.dhcp {
-            DhcpMode::Proxy => assist(request, &view, at),
-            _ => respond(request, &view, at),
-        };
+        match network.dhcp {
+            DhcpMode::Proxy => assist(request, &view, *at),
+            _ => respond(request, &view, *at),
+        }
+    }
+
+    /// Decides, and writes down what follows.
+    fn decide(&self, tx: &mut Tx) -> Result<Decision, AppError> {
+        let Self { request, config, firmware, at, .. } = self;
+        let (at, mac) = (*at, request.client.mac);
+        let before = tx.world().kept_node_with_mac(mac);
+        let mut decision = self.decision(tx.world(), before.as_deref());
         let named = decision.reservation.as_ref().and_then(|reserved| reserved.name.clone());
         // Who gets nothing leaves no trace: a flood must not fill the store.
         if before.is_none() && decision.reply.is_none() {

@@ -9,6 +9,7 @@ use crate::boot::{BootFile, ClientKind};
 use crate::model::{MacAddr, Network};
 
 use super::options::value::default_route;
+use super::options::write::{COOKIE, FILE, FIXED_PART, MAGIC_COOKIE, SNAME};
 use super::options::{self, Options, VENDOR_OPTIONS, pxe};
 use super::place::View;
 use super::request::Request;
@@ -71,16 +72,39 @@ pub struct Reply {
 impl Reply {
     /// The bytes on the wire; `None` when the message does not encode, which only an over-long option could cause.
     pub fn encode(&self) -> Option<Vec<u8>> {
-        let mut encoded = Vec::with_capacity(576);
-        self.message.encode(&mut Encoder::new(&mut encoded)).ok()?;
+        let mut own = Vec::with_capacity(FIXED_PART);
+        self.message.opts().encode(&mut Encoder::new(&mut own)).ok()?;
         let requested = self.requested.as_deref();
         let limits = options::Limits { requested, longest: self.longest, frame: LONGEST };
-        let mut bytes = options::write(&encoded, &self.options, &limits);
+        let mut bytes = options::write(&fixed(&self.message)?, &own, &self.options, &limits);
         if bytes.len() < SHORTEST {
             bytes.resize(SHORTEST, 0);
         }
         Some(bytes)
     }
+}
+
+/// What stands before a message's options (RFC 2131 section 2). dhcproto 0.15 writes the zeros of `sname` and `file` one by one, which is
+/// most of its time.
+fn fixed(message: &Message) -> Option<[u8; FIXED_PART]> {
+    let mut fixed = [0; FIXED_PART];
+    let mut put = |(at, length): (usize, usize), bytes: &[u8]| {
+        fixed.get_mut(at..at + length)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(())
+    };
+    put((0, 4), &[message.opcode().into(), message.htype().into(), message.hlen(), message.hops()])?;
+    put((4, 4), &message.xid().to_be_bytes())?;
+    put((8, 2), &message.secs().to_be_bytes())?;
+    put((10, 2), &u16::from(message.flags()).to_be_bytes())?;
+    put((12, 4), &message.ciaddr().octets())?;
+    put((16, 4), &message.yiaddr().octets())?;
+    put((20, 4), &message.siaddr().octets())?;
+    put((24, 4), &message.giaddr().octets())?;
+    put((28, 16), message.chaddr())?;
+    put(SNAME, message.sname().unwrap_or_default())?;
+    put(FILE, message.fname().unwrap_or_default())?;
+    put((COOKIE, 4), &MAGIC_COOKIE)?;
+    Some(fixed)
 }
 
 /// What a reply is made of beside the request.

@@ -10,13 +10,11 @@ use crate::boot::ClientKind;
 use crate::model::{ClientKey, MacAddr};
 
 use super::gather::{Gathered, gather};
-use super::options::write::FIXED_PART;
+use super::options::write::{COOKIE, FIXED_PART, MAGIC_COOKIE};
 use super::relay::RelayAgent;
 
 /// The longest message that is taken: an Ethernet frame's worth.
 pub const LONGEST: usize = 1500;
-/// RFC 2131 section 3.
-const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// IPv4 and UDP headers, which option 57 counts in.
 const HEADERS: u16 = 28;
 /// What every client takes (RFC 2131 section 2), and the least that option 57 may say (RFC 2132 section 9.10).
@@ -129,7 +127,7 @@ impl Request {
         if bytes.get(1..3) != Some(&[1, 6]) {
             return Err(RequestError::Hardware);
         }
-        if bytes.get(236..240) != Some(&MAGIC_COOKIE) {
+        if bytes.get(COOKIE..FIXED_PART) != Some(&MAGIC_COOKIE) {
             return Err(RequestError::Cookie);
         }
         let Gathered { message, beside, fqdn, boot_item } = gather(bytes);

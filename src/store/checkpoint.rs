@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::StoreError;
-use super::codec::Write;
+use super::codec::{Put, Write};
 use super::database::{Database, io_error};
 use super::journal::Journal;
 use super::records::{Records, Writes};
@@ -159,11 +159,11 @@ impl Shared {
 fn write_all(database: &mut Database, writes: &Writes) -> Result<(), StoreError> {
     let mut writes = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
     loop {
-        let mut chunk = writes.by_ref().take(CHUNK).peekable();
-        if chunk.peek().is_none() {
+        let chunk: Vec<Put<'_>> = writes.by_ref().take(CHUNK).collect();
+        if chunk.is_empty() {
             return Ok(());
         }
-        database.write(chunk)?;
+        database.write(&chunk)?;
     }
 }
 

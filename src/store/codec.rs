@@ -1,6 +1,6 @@
-//! How records lie in the database: one tree, keys with a one-byte table prefix, values in JSON.
+//! What records look like: keys with a one-byte table prefix, values in JSON; and several of them in one piece.
 //!
-//! One tree, so that a batch over several tables is atomic. JSON, so that a record can gain a field without a
+//! All are in one tree, so that a batch over several tables is atomic; most lie in [`super::leaves`] there. JSON, so that a record can gain a field without a
 //! migration and a person can read a broken one; encoding takes about a microsecond, a commit a hundred.
 
 use std::net::Ipv4Addr;
@@ -13,9 +13,11 @@ use super::StoreError;
 use crate::model::{Change, NodeId, Timestamp};
 
 /// The newest schema this build writes, and reads.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 /// Where the schema's number lies.
 pub const SCHEMA_KEY: &[u8] = b"m/schema";
+/// The table of what is said of the database itself.
+pub const META: u8 = b'm';
 
 const NODE: u8 = b'n';
 const GROUP: u8 = b'g';
@@ -38,6 +40,8 @@ pub const TIMELINE: u8 = b't';
 
 /// A key, and the value to put there; `None` removes.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
+/// The same, borrowed.
+pub type Put<'w> = (&'w [u8], Option<&'w [u8]>);
 
 fn key(table: u8, id: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + id.len());
@@ -150,4 +154,46 @@ pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Change>, StoreError> {
         Some(&INVITATION) => Some(Change::PutInvitation(decode(key, value)?)),
         _ => None,
     })
+}
+
+/// Bytes that [`pack`] adds to a key and a value.
+pub const PACKED: usize = 8;
+
+/// Writes, one after the other: of each the key's length, the key, the value's length and one, the value; zero for one that removes.
+/// Lengths have four bytes, little-endian.
+pub fn pack<'w>(writes: impl Iterator<Item = Put<'w>> + Clone) -> Vec<u8> {
+    let sizes = writes.clone().map(|(key, value)| PACKED + key.len() + value.map_or(0, <[u8]>::len));
+    let mut bytes = Vec::with_capacity(sizes.sum());
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    for (key, value) in writes {
+        bytes.extend(length(key.len()));
+        bytes.extend(key);
+        bytes.extend(length(value.map_or(0, |value| value.len() + 1)));
+        bytes.extend(value.unwrap_or_default());
+    }
+    bytes
+}
+
+/// The same read back.
+pub fn unpack(mut bytes: &[u8]) -> Option<Vec<Put<'_>>> {
+    fn part<'b>(bytes: &mut &'b [u8], length: usize) -> Option<&'b [u8]> {
+        let (part, rest) = bytes.split_at_checked(length)?;
+        *bytes = rest;
+        Some(part)
+    }
+    fn length(bytes: &mut &[u8]) -> Option<usize> {
+        let number = part(bytes, 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(number)).ok()
+    }
+    let mut writes = Vec::new();
+    while !bytes.is_empty() {
+        let key = length(&mut bytes)?;
+        let key = part(&mut bytes, key)?;
+        let value = match length(&mut bytes)?.checked_sub(1) {
+            Some(value) => Some(part(&mut bytes, value)?),
+            None => None,
+        };
+        writes.push((key, value));
+    }
+    Some(writes)
 }

@@ -20,11 +20,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::StoreError;
-use super::codec::{self, SCHEMA, SCHEMA_KEY};
+use sled::IVec;
 
-/// sled's page cache, bytes. The records are in memory anyway; this one serves events.
+use super::StoreError;
+use super::codec::{self, Put, SCHEMA, SCHEMA_KEY};
+use super::leaves;
+
+/// sled's page cache, bytes. The records are in memory anyway; this one serves events, and leaves that are about to change.
 const PAGE_CACHE: u64 = 64 << 20;
+/// Records that are moved at once when the state of an older Firstlight is opened.
+const GATHERED: usize = 2048;
 
 pub struct Database {
     db: sled::Db,
@@ -75,17 +80,46 @@ impl Database {
         if found == SCHEMA {
             return Ok(());
         }
-        // Before 2, each node's timeline was written down too; before 3, all lay in the database at once.
+        // Before 2, each node's timeline was written down too; before 4, each record lay alone.
         for key in self.db.scan_prefix([codec::TIMELINE]).keys() {
             key.and_then(|key| self.db.remove(key)).map_err(|error| database(&error))?;
         }
+        self.gather()?;
         let value = SCHEMA.to_string().into_bytes();
         self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
     }
 
-    /// Every record, by key.
-    pub fn records(&self) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> {
-        self.db.iter().map(|entry| entry.map_err(|error| database(&error)))
+    /// Moves records that lie alone into leaves. Where it is cut off, each is in one place or the other.
+    fn gather(&mut self) -> Result<(), StoreError> {
+        let mut from = Vec::new();
+        loop {
+            let alone = self
+                .db
+                .range(from..)
+                .filter(|record| record.as_ref().map_or(true, |(key, _)| leaves::lies_in_one(key)));
+            let alone: Vec<(IVec, IVec)> =
+                alone.take(GATHERED).collect::<Result<_, _>>().map_err(|error| database(&error))?;
+            let Some((last, _)) = alone.last() else { return Ok(()) };
+            from = last.to_vec();
+            let writes: Vec<Put<'_>> =
+                alone.iter().map(|(key, value)| (key.as_ref(), Some(value.as_ref()))).collect();
+            self.replace(&writes, alone.iter().map(|(key, _)| key))?;
+        }
+    }
+
+    /// Tells of every record, those in leaves by their keys.
+    pub fn each(
+        &self,
+        mut told: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for entry in self.db.iter() {
+            let (key, value) = entry.map_err(|error| database(&error))?;
+            match leaves::records(&key, &value) {
+                Some(records) => records?.into_iter().try_for_each(|(key, value)| told(key, value))?,
+                None => told(&key, &value)?,
+            }
+        }
+        Ok(())
     }
 
     /// For those who read beside [`Self::write`].
@@ -93,24 +127,35 @@ impl Database {
         (self.db.clone(), Arc::clone(&self.turn))
     }
 
-    /// Writes all as one atomic batch and makes it durable: after this returns, it survives a power cut.
-    pub fn write<'w>(
+    /// Writes all, which are in the order of their keys, as one atomic batch and makes it durable: after this returns, it survives
+    /// a power cut.
+    pub fn write(&mut self, writes: &[Put<'_>]) -> Result<(), StoreError> {
+        self.replace(writes, std::iter::empty())
+    }
+
+    /// The same, and removes what lies below the keys `gone`.
+    fn replace<'k>(
         &mut self,
-        writes: impl Iterator<Item = (&'w [u8], Option<&'w [u8]>)>,
+        writes: &[Put<'_>],
+        gone: impl Iterator<Item = &'k IVec>,
     ) -> Result<(), StoreError> {
+        let turn = Arc::clone(&self.turn);
+        let mut read = take(&turn);
+        let (together, alone): (Vec<Put<'_>>, Vec<Put<'_>>) =
+            writes.iter().partition(|(key, _)| leaves::lies_in_one(key));
+        let leaves = leaves::merge(&self.db, &together)?;
+        // What readers made sled write is no part of the batch; and this has read, too.
+        *read = false;
+        self.sync_new_blobs()?;
         let (mut batch, mut count) = (sled::Batch::default(), 0);
-        for (key, value) in writes {
+        let leaves = leaves.into_iter().map(|(key, value)| (IVec::from(key), value.map(IVec::from)));
+        let alone = alone.into_iter().map(|(key, value)| (IVec::from(key), value.map(IVec::from)));
+        for (key, value) in gone.map(|key| (key.clone(), None)).chain(leaves).chain(alone) {
             count += 1;
             match value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
             }
-        }
-        let turn = Arc::clone(&self.turn);
-        let mut read = take(&turn);
-        // What readers made sled write is no part of the batch.
-        if std::mem::take(&mut *read) {
-            self.sync_new_blobs()?;
         }
         self.db.apply_batch(batch).map_err(|error| database(&error))?;
         self.sync_new_blobs()?;

@@ -5,11 +5,11 @@ use std::sync::MutexGuard;
 
 use super::StoreError;
 use super::checkpoint::{Checkpointer, replay};
-use super::codec;
+use super::codec::{self, Put};
 use super::database::{Database, io_error, sync_folder};
 use super::journal::{self, Journal};
 use super::past::{self, Reader};
-use super::records::Records;
+use super::records::{Records, Writes};
 use crate::model::{Change, Event, World};
 
 pub struct Engine {
@@ -71,8 +71,10 @@ impl Engine {
         let payload = journal::encode(&writes);
         if !self.journal.could_hold(payload.len()) {
             // The journals are empty then: what they held before it must not be replayed after it.
-            let all = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-            return self.settle()?.write(all);
+            let all: Writes = writes.into_iter().collect();
+            let all: Vec<Put<'_>> =
+                all.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
+            return self.settle()?.write(&all);
         }
         if !self.journal.has_room(payload.len()) {
             self.take_turns()?;
@@ -99,13 +101,13 @@ impl Engine {
 fn load(database: &Database, past: &past::Shared) -> Result<World, StoreError> {
     let mut world = World::default();
     let mut past = past::lock(past);
-    for record in database.records() {
-        let (key, value) = record?;
+    database.each(|key, value| {
         if key.first() == Some(&codec::EVENT) {
-            past.learn(&key, &value).inspect(|newest| world.count_events(*newest));
-        } else if let Some(change) = codec::read(&key, &value)? {
+            past.learn(key, value).inspect(|newest| world.count_events(*newest));
+        } else if let Some(change) = codec::read(key, value)? {
             world.apply(&change);
         }
-    }
+        Ok(())
+    })?;
     Ok(world)
 }

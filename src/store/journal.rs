@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::codec::Write;
+use super::codec::{self, Write};
 use super::database::io_error;
 
 /// Bytes of a file.
@@ -212,41 +212,13 @@ impl<'b> Record<'b> {
     }
 }
 
-/// The writes of a commit as a record's payload: of each the key's length, the key, the value's length and one, the value; zero for
-/// one that removes.
+/// The writes of a commit as a record's payload.
 pub fn encode(writes: &[Write]) -> Vec<u8> {
-    let sizes = writes.iter().map(|(key, value)| 8 + key.len() + value.as_ref().map_or(0, Vec::len));
-    let mut bytes = Vec::with_capacity(sizes.sum());
-    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    for (key, value) in writes {
-        bytes.extend(length(key.len()));
-        bytes.extend(key);
-        bytes.extend(length(value.as_ref().map_or(0, |value| value.len() + 1)));
-        bytes.extend(value.as_deref().unwrap_or_default());
-    }
-    bytes
+    codec::pack(writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())))
 }
 
 /// The same read back.
-fn decode(mut bytes: &[u8]) -> Option<Vec<Write>> {
-    fn part<'b>(bytes: &mut &'b [u8], length: usize) -> Option<&'b [u8]> {
-        let (part, rest) = bytes.split_at_checked(length)?;
-        *bytes = rest;
-        Some(part)
-    }
-    fn length(bytes: &mut &[u8]) -> Option<usize> {
-        let number = part(bytes, 4)?.try_into().ok()?;
-        usize::try_from(u32::from_le_bytes(number)).ok()
-    }
-    let mut writes = Vec::new();
-    while !bytes.is_empty() {
-        let key = length(&mut bytes)?;
-        let key = part(&mut bytes, key)?.to_vec();
-        let value = match length(&mut bytes)?.checked_sub(1) {
-            Some(value) => Some(part(&mut bytes, value)?.to_vec()),
-            None => None,
-        };
-        writes.push((key, value));
-    }
-    Some(writes)
+fn decode(payload: &[u8]) -> Option<Vec<Write>> {
+    let writes = codec::unpack(payload)?.into_iter();
+    Some(writes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect())
 }

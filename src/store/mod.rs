@@ -4,8 +4,8 @@
 //! thread ([`writer`]) drains the queue of transactions, runs each on a copy of the world, writes all their
 //! changes as one record of the [`journal`] ([`codec`], [`engine`]), makes it durable, publishes the new world, and
 //! only then answers. So nobody is ever told of anything that a power cut could take back, and readers see
-//! durable state only. What the journal holds goes into the [`database`] when it is full ([`checkpoint`]); until then
-//! it is read from memory ([`records`]). Files of images are not in the database but beside it, in [`blobs`].
+//! durable state only. What the journal holds goes into the [`database`] when it is full ([`checkpoint`]), small records
+//! in [`leaves`]; until then it is read from memory ([`records`]). Files of images are not in the database but beside it, in [`blobs`].
 
 pub mod blobs;
 mod checkpoint;
@@ -13,6 +13,7 @@ mod codec;
 mod database;
 mod engine;
 mod journal;
+mod leaves;
 mod past;
 mod records;
 #[cfg(test)]

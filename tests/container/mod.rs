@@ -84,7 +84,8 @@ impl Container {
             install -m 755 "$4" root/usr/local/bin/firstlight
             mkdir -p root/run/sshd
             chroot root /usr/sbin/sshd
-            exec chroot root /bin/sleep infinity"#;
+            # It reaps whoever is left without a parent, as the first process has to.
+            exec chroot root /bin/bash -c 'while :; do sleep 3600 & wait; done'"#;
         let mut command = rack.command("ip");
         command.args(["netns", "exec", host.namespace(), "unshare", "--mount", "--uts", "--pid", "--fork"]);
         command.args(["--kill-child", "--", "sh", "-c", script, "sh"]).arg(&folder).arg(system());
@@ -92,7 +93,7 @@ impl Container {
         let init = rack.spawn_logged(command, format!("container-{name}.log")).expect("a container");
         let container = Self { name: name.into(), address: address.into(), host, init, agent: None };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !container.run("test -s /etc/hostname && grep -q sleep /proc/1/comm").status.success() {
+        while !container.run("test -s /etc/hostname && grep -q bash /proc/1/comm").status.success() {
             assert!(Instant::now() < deadline, "container {name} does not start");
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -1,5 +1,6 @@
 //! A fleet in memory: the appliance as it is, and hosts whose agents do what they are told, at once.
 
+mod glance;
 mod leaving;
 mod quorum;
 
@@ -58,26 +59,31 @@ fn selector(n: u8) -> Selector {
     Selector::new(format!("n{n}"))
 }
 
+/// An appliance whose state is below this folder, with one network that has these lines.
+async fn appliance(folder: &Path, lines: &str) -> Arc<Appliance> {
+    let state = folder.join("state");
+    std::fs::create_dir_all(&state).expect("a folder");
+    let text = format!(
+        "state_dir = \"{}\"\ndomain = \"mgmt.example\"\n[[network]]\ninterface = \"eth0\"\nsubnet = \"10.77.0.0/24\"\n{lines}\n",
+        state.display()
+    );
+    Arc::new(Appliance::new(
+        Arc::new(Config::parse(&text, Path::new("firstlight.toml")).expect("a configuration")),
+        Arc::new(FirmwareTable::new(&[]).expect("the firmware table")),
+        Scripts::new(&[]).expect("the scripts"),
+        Store::open(&state).expect("a store"),
+        Blobs::open(&state).await.expect("blobs"),
+        Authority::open(&state.join("ca")).expect("an authority"),
+        SecretKey::generate(),
+    ))
+}
+
 impl Fleet {
     /// A fleet of ready hosts, the first `controls` of them control members of the cluster `prod`, the others workers; each
     /// has a `store`, that must be left, and a `tool`.
     async fn new(hosts: u8, controls: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        std::fs::create_dir_all(&state).expect("a folder");
-        let text = format!(
-            "state_dir = \"{}\"\ndomain = \"mgmt.example\"\n[[network]]\ninterface = \"eth0\"\nsubnet = \"10.77.0.0/24\"\ndhcp = \"off\"\n",
-            state.display()
-        );
-        let appliance = Arc::new(Appliance::new(
-            Arc::new(Config::parse(&text, Path::new("firstlight.toml")).expect("a configuration")),
-            Arc::new(FirmwareTable::new(&[]).expect("the firmware table")),
-            Scripts::new(&[]).expect("the scripts"),
-            Store::open(&state).expect("a store"),
-            Blobs::open(&state).await.expect("blobs"),
-            Authority::open(&state.join("ca")).expect("an authority"),
-            SecretKey::generate(),
-        ));
+        let appliance = appliance(folder.path(), "dhcp = \"off\"").await;
         let mut fleet = Self { appliance, hosts: BTreeMap::new(), _folder: folder };
         fleet.push("store", "1", "[hooks]\nleave = [\"/bin/true\"]\n").await;
         fleet.push("tool", "1", "").await;

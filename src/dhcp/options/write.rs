@@ -6,6 +6,10 @@ use super::Options;
 
 /// Bytes of a message before its options, magic cookie included (RFC 2131 section 2).
 pub const FIXED_PART: usize = 240;
+/// Where the magic cookie lies, and what it is (RFC 2131 section 3).
+pub const COOKIE: usize = 236;
+/// See [`COOKIE`].
+pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Where `sname` and `file` lie, and how long they are (RFC 2131 section 2).
 pub const SNAME: (usize, usize) = (44, 64);
 /// See [`SNAME`].
@@ -36,10 +40,9 @@ pub struct Limits<'a> {
     pub frame: usize,
 }
 
-/// A message with its options and `extra` ones, which beat those of the same number. `encoded` is the message as it would be
-/// without them. What does not fit is left away, what the client wants least first; the relay's option comes last.
-pub fn write(encoded: &[u8], extra: &Options, limits: &Limits<'_>) -> Vec<u8> {
-    let (fixed, rest) = encoded.split_at(encoded.len().min(FIXED_PART));
+/// A message with its options and `extra` ones, which beat those of the same number. `fixed` and `rest` are the message as it would
+/// be without them. What does not fit is left away, what the client wants least first; the relay's option comes last.
+pub fn write(fixed: &[u8; FIXED_PART], rest: &[u8], extra: &Options, limits: &Limits<'_>) -> Vec<u8> {
     let mut options: Vec<(u8, Cow<'_, [u8]>)> = Vec::with_capacity(32);
     for (code, part) in parts(rest) {
         match options.iter_mut().find(|(other, _)| *other == code) {
@@ -125,23 +128,24 @@ impl Field {
 }
 
 struct Message {
-    fixed: Vec<u8>,
+    /// From the message's first byte on.
     main: Field,
     file: Field,
     sname: Field,
 }
 
 impl Message {
-    fn new(fixed: &[u8], longest: usize) -> Self {
+    fn new(fixed: &[u8; FIXED_PART], longest: usize) -> Self {
         let spare = |(at, length): (usize, usize)| {
             let field = fixed.get(at..at + length);
             let empty = field.is_some_and(|field| field.iter().all(|byte| *byte == 0));
             Field { bytes: Vec::new(), room: if empty { length } else { 0 } }
         };
+        let mut bytes = Vec::with_capacity(2 * FIXED_PART);
+        bytes.extend(fixed);
         // Three bytes are kept for the option that tells of the other fields.
-        let room = longest.saturating_sub(FIXED_PART + 3);
-        let (file, sname) = (spare(FILE), spare(SNAME));
-        Self { fixed: fixed.to_vec(), main: Field { bytes: Vec::with_capacity(320), room }, file, sname }
+        let main = Field { bytes, room: longest.saturating_sub(3) };
+        Self { main, file: spare(FILE), sname: spare(SNAME) }
     }
 
     /// In the first field that has room (RFC 2131 section 4.1: options, then `file`, then `sname`); else nowhere.
@@ -151,16 +155,15 @@ impl Message {
 
     fn finish(mut self, relay: Option<&[u8]>, frame: usize) -> Vec<u8> {
         let overloaded = u8::from(!self.file.bytes.is_empty()) | u8::from(!self.sname.bytes.is_empty()) << 1;
+        let mut bytes = self.main.bytes;
         for ((at, _), field) in [(FILE, &mut self.file), (SNAME, &mut self.sname)] {
             if !field.bytes.is_empty() {
                 field.bytes.push(END);
-                if let Some(place) = self.fixed.get_mut(at..at + field.bytes.len()) {
+                if let Some(place) = bytes.get_mut(at..at + field.bytes.len()) {
                     place.copy_from_slice(&field.bytes);
                 }
             }
         }
-        let mut bytes = self.fixed;
-        bytes.append(&mut self.main.bytes);
         if overloaded != 0 {
             bytes.extend([OVERLOAD, 1, overloaded]);
         }
@@ -187,6 +190,11 @@ mod tests {
         bytes.extend(options);
         bytes.push(END);
         bytes
+    }
+
+    fn written(encoded: &[u8], extra: &Options, limits: &Limits<'_>) -> Vec<u8> {
+        let (fixed, rest) = encoded.split_first_chunk().expect("a fixed part");
+        write(fixed, rest, extra, limits)
     }
 
     fn limits(longest: usize, requested: Option<&[u8]>) -> Limits<'_> {
@@ -229,11 +237,11 @@ mod tests {
             ("what is not asked for is not sent", Some(&[1][..]), vec![53, 54, 1, 67]),
             ("who does not say gets all", None, vec![53, 54, 67, 1, 26, 42]),
         ] {
-            let (_, order) = read(&write(&base, &extra, &limits(548, requested)));
+            let (_, order) = read(&written(&base, &extra, &limits(548, requested)));
             assert_eq!(order, expected, "{rule}");
         }
         let mtu: Options = [(1, vec![255, 0, 0, 0])].into();
-        let (options, _) = read(&write(&base, &mtu, &limits(548, None)));
+        let (options, _) = read(&written(&base, &mtu, &limits(548, None)));
         assert_eq!(options[&1], [255, 0, 0, 0], "what is configured beats what is computed");
     }
 
@@ -241,15 +249,15 @@ mod tests {
     fn long_options_are_divided_and_overflow() {
         let base = encoded(&[53, 1, 2], &[]);
         let long: Options = [(224, vec![7; 600])].into();
-        let bytes = write(&base, &long, &limits(1472, None));
+        let bytes = written(&base, &long, &limits(1472, None));
         assert_eq!(read(&bytes).0[&224].len(), 600, "RFC 3396 5");
         assert_eq!(read(&bytes).1, [53, 224, 224, 224]);
         // RFC 2132 9.3: what has no room goes into file and sname, unless a boot file stands there.
         let some: Options = [(224, vec![1; 200]), (225, vec![2; 120]), (226, vec![3; 60])].into();
-        let bytes = write(&base, &some, &limits(460, None));
+        let bytes = written(&base, &some, &limits(460, None));
         assert_eq!(read(&bytes).0.len(), 4);
         assert_eq!(collect(&bytes[FIXED_PART..])[&OVERLOAD], [3]);
-        let bytes = write(&encoded(&[53, 1, 2], b"boot"), &some, &limits(460, None));
+        let bytes = written(&encoded(&[53, 1, 2], b"boot"), &some, &limits(460, None));
         assert_eq!(&bytes[FILE.0..FILE.0 + 5], b"boot\0");
         assert_eq!(
             read(&bytes).0.keys().copied().collect::<Vec<_>>(),
@@ -262,9 +270,9 @@ mod tests {
     fn the_relays_option_is_last_and_costs_nothing() {
         let base = encoded(&[82, 3, 1, 1, 9, 53, 1, 2], &[]);
         let full: Options = [(224, vec![1; 200])].into();
-        let bytes = write(&base, &full, &limits(450, None));
+        let bytes = written(&base, &full, &limits(450, None));
         assert_eq!(&bytes[bytes.len() - 6..], [82, 3, 1, 1, 9, END], "RFC 3046 2.2");
-        let bytes = write(&base, &Options::new(), &Limits { frame: 246, ..limits(450, None) });
+        let bytes = written(&base, &Options::new(), &Limits { frame: 246, ..limits(450, None) });
         assert_eq!(read(&bytes).1, [53], "left away whole");
     }
 
@@ -280,7 +288,7 @@ mod tests {
             options.remove(&RELAY_AGENT_INFORMATION);
             let base = encoded(&[53, 1, 2], &file);
             options.remove(&53);
-            let bytes = write(&base, &options, &limits(longest, None));
+            let bytes = written(&base, &options, &limits(longest, None));
             prop_assert!(bytes.len() <= longest, "{} > {longest}", bytes.len());
             for (code, data) in read(&bytes).0 {
                 prop_assert!(code == 53 || options[&code] == data, "option {code}");
@@ -294,7 +302,7 @@ mod tests {
         #[test]
         fn any_bytes_are_options(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = collect(&bytes);
-            let _ = write(&bytes, &Options::new(), &limits(548, None));
+            let _ = write(&[0; FIXED_PART], &bytes, &Options::new(), &limits(548, None));
         }
     }
 }

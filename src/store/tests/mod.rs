@@ -1,6 +1,7 @@
 //! The store alone: what it promises, and what it refuses.
 
 mod journal;
+mod leaves;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -260,16 +261,31 @@ fn what_an_older_firstlight_wrote_is_read() {
         let timeline = [&b"t"[..], &id.0.to_be_bytes(), &seq.to_be_bytes()].concat();
         db.insert(timeline, Vec::new()).expect("it writes");
     }
+    // More than are moved at once.
+    let leases = |n: u16| Lease { ip: Ipv4Addr::from_bits(0x0a00_0000 + u32::from(n)), ..lease(1, n.into()) };
+    for n in 0..5_000 {
+        db.insert(codec::lease_key(leases(n).ip), codec::encode(&leases(n)).expect("JSON"))
+            .expect("it writes");
+    }
+    db.insert([&b"n"[..], &1_u64.to_be_bytes()].concat(), codec::encode(&node(1)).expect("JSON"))
+        .expect("it writes");
     db.insert(codec::SCHEMA_KEY, b"1").expect("it writes");
     db.flush().expect("it flushes");
     drop(db);
     let store = open(&dir);
     assert_eq!(found(&store, None, Some(0), 10), [1, 2, 3]);
     assert_eq!(found(&store, Some(1), None, 10), [1, 3]);
+    assert_eq!(store.view().node(NodeId(1)), Some(&node(1)));
+    assert_eq!(
+        store.view().leases().cloned().collect::<Vec<_>>(),
+        (0..5_000).map(leases).collect::<Vec<_>>()
+    );
     store.close();
     let db = sled::open(dir.path().join("db")).expect("sled opens");
     assert_eq!(db.scan_prefix(b"t").count(), 0, "timelines are not written down any more");
-    assert_eq!(db.get(codec::SCHEMA_KEY).expect("it reads").expect("a schema"), b"3");
+    assert_eq!(db.scan_prefix(b"l").count(), 0, "leases lie in leaves");
+    assert!((1_000..3_000).contains(&db.scan_prefix(b"rl").count()), "some to a leaf");
+    assert_eq!(db.get(codec::SCHEMA_KEY).expect("it reads").expect("a schema"), b"4");
 }
 
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks at the socket when nothing came.
 const PAUSE: Duration = Duration::from_micros(100);
 /// Bytes of datagrams that the kernel keeps, each way.
-const BUFFER: usize = 8 << 20;
+pub const BUFFER: usize = 8 << 20;
 
 /// Message types (RFC 2132 section 9.6).
 const DISCOVER: u8 = 1;

@@ -6,6 +6,8 @@
 //! exchanges; then memory, and processor seconds for 100,000 exchanges of new clients, with 1,000 to a million leases held already.
 //! Nobody asks whether an address is in use: Kea cannot, dnsmasq and we are told not to.
 //!
+//! What `perfdhcp` reaches with somebody who answers at once ([`echo`]) is its own end: a server that comes there may be faster still.
+//!
 //! The servers have one core and `perfdhcp` another: it works as much as what it measures, and where they share two cores its own
 //! limits are all that is seen. `PINNED=0` lets everybody run everywhere.
 //!
@@ -14,6 +16,7 @@
 #[path = "../../tests/appliance/mod.rs"]
 mod appliance;
 mod dnsmasq;
+mod echo;
 mod load;
 #[path = "../../tests/rack/mod.rs"]
 mod rack;
@@ -330,6 +333,7 @@ fn rates(rounds: u32, seconds: u32) -> [f64; 3] {
     let mut field = Field::start(&racks, 0);
     let rates = field.highest(Asker::Perfdhcp, rounds, seconds, 3);
     line("exchanges a second, < 1 % lost (perfdhcp)", rates);
+    echo_rate(rounds, seconds);
     let (mut delays, mut work): ([Vec<f64>; 3], [Vec<f64>; 3]) = Default::default();
     for _ in 0..rounds {
         for (index, host) in field.hosts.iter().enumerate() {
@@ -342,6 +346,18 @@ fn rates(rounds: u32, seconds: u32) -> [f64; 3] {
     line("processor seconds for 100,000 exchanges", work.map(median));
     field.appliance.stop();
     rates
+}
+
+/// How far perfdhcp goes by itself.
+fn echo_rate(rounds: u32, seconds: u32) {
+    let rack = Rack::with_address("echo", ADDRESS).expect("a rack");
+    let host = rack.host("perf").expect("a host");
+    let mut command = rack.command(std::env::current_exe().expect("this program has a path"));
+    command.arg("echo");
+    let _echo = rack.spawn_logged(command, "echo.log").expect("this program again");
+    std::thread::sleep(OPENED);
+    let rates = (0..rounds).map(|_| f64::from(highest(Asker::Perfdhcp, &host, seconds))).collect();
+    println!("{:<52} {:>12.2}", "the same of who answers at once: perfdhcp's own end", median(rates));
 }
 
 /// The rate alone, of known and of new clients. dnsmasq answers so few that perfdhcp tells all there is to know.
@@ -397,6 +413,9 @@ fn with_leases(rounds: u32, seconds: u32, leases: u32, rates: [f64; 3]) {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words == ["echo"] {
+        echo::run().expect("a socket");
+    }
     if let [what, server, relay, rate, seconds, first, clients] = words.as_slice()
         && what == "load"
     {

@@ -70,7 +70,7 @@ impl Exchange for Appliance {
 
     fn at_a_glance(&self, request: &Arc<Request>, interface: &Interface) -> Option<Answered> {
         let (started, world) = (std::time::Instant::now(), self.view());
-        if !starts_again(request, &world) {
+        if !starts_again(request, &world, now()) {
             return None;
         }
         let glance = || {
@@ -81,7 +81,7 @@ impl Exchange for Appliance {
         let decision = catch_unwind(AssertUnwindSafe(glance)).ok().flatten()?;
         let written = |event| is_kept(&request.client.kind, event);
         let changes = !decision.changes.is_empty() || decision.event.as_ref().is_some_and(written);
-        if changes { None } else { answer(request, Ok(decision), started) }
+        if changes || decision.reply.is_none() { None } else { answer(request, Ok(decision), started) }
     }
 
     async fn exchange(&self, requests: Vec<Arc<Request>>, interface: &Interface) -> Vec<Option<Answered>> {
@@ -110,11 +110,14 @@ impl Exchange for Appliance {
     }
 }
 
-/// Whether a client that only wants an address begins anew while it has one. It is offered that, of which nothing is written down.
-fn starts_again(request: &Request, world: &World) -> bool {
+/// Whether a client that only wants an address begins anew while it has one, which nobody else can be about to get. It is offered
+/// that, of which nothing is written down.
+fn starts_again(request: &Request, world: &World, at: Timestamp) -> bool {
     request.message_type == MessageType::Discover
         && matches!(request.client.kind, ClientKind::Other(_))
-        && world.leases_of(request.client.mac).any(|lease| lease.state == LeaseState::Bound)
+        && world
+            .leases_of(request.client.mac)
+            .any(|lease| lease.state == LeaseState::Bound && lease.expires > at)
 }
 
 /// What is sent, and what stands in the log: of those who boot each exchange, of others at most what went wrong.

@@ -16,6 +16,8 @@ use crate::model::{Change, NodeId, Timestamp};
 pub const SCHEMA: u32 = 4;
 /// Where the schema's number lies.
 pub const SCHEMA_KEY: &[u8] = b"m/schema";
+/// There while records are moved to where this schema has them.
+pub const MOVING: &[u8] = b"m/moving";
 /// The table of what is said of the database itself.
 pub const META: u8 = b'm';
 

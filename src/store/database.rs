@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sled::IVec;
 
 use super::StoreError;
-use super::codec::{self, Put, SCHEMA, SCHEMA_KEY};
+use super::codec::{self, MOVING, Put, SCHEMA, SCHEMA_KEY};
 use super::leaves;
 
 /// sled's page cache, bytes. The records are in memory anyway; this one serves events, and leaves that are about to change.
@@ -39,10 +39,10 @@ pub struct Database {
     turn: Turn,
 }
 
-/// Whose turn with sled it is: the writer's or a reader's; and whether anybody has read since the last batch.
-pub type Turn = Arc<Mutex<bool>>;
+/// Whose turn with sled it is: the writer's or a reader's.
+pub type Turn = Arc<Mutex<()>>;
 
-pub fn take(turn: &Turn) -> MutexGuard<'_, bool> {
+pub fn take(turn: &Turn) -> MutexGuard<'_, ()> {
     // It guards nothing that a panic could leave half done.
     turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -72,21 +72,25 @@ impl Database {
     }
 
     fn check_schema(&mut self) -> Result<(), StoreError> {
-        let found = self.db.get(SCHEMA_KEY).map_err(|error| database(&error))?;
+        let failed = |error| database(&error);
+        let found = self.db.get(SCHEMA_KEY).map_err(failed)?;
         let found: u32 = found.map_or(Ok(0), |value| codec::decode(SCHEMA_KEY, &value))?;
         if found > SCHEMA {
             return Err(StoreError::Newer { found, known: SCHEMA });
         }
-        if found == SCHEMA {
+        if found < SCHEMA {
+            // The number first: should this be cut off, no older Firstlight opens what it would see half of.
+            self.write(&[(MOVING, Some(&[])), (SCHEMA_KEY, Some(SCHEMA.to_string().as_bytes()))])?;
+        }
+        if !self.db.contains_key(MOVING).map_err(failed)? {
             return Ok(());
         }
         // Before 2, each node's timeline was written down too; before 4, each record lay alone.
         for key in self.db.scan_prefix([codec::TIMELINE]).keys() {
-            key.and_then(|key| self.db.remove(key)).map_err(|error| database(&error))?;
+            key.and_then(|key| self.db.remove(key)).map_err(failed)?;
         }
         self.gather()?;
-        let value = SCHEMA.to_string().into_bytes();
-        self.db.insert(SCHEMA_KEY, value).map(drop).map_err(|error| database(&error))
+        self.write(&[(MOVING, None)])
     }
 
     /// Moves records that lie alone into leaves. Where it is cut off, each is in one place or the other.
@@ -140,12 +144,11 @@ impl Database {
         gone: impl Iterator<Item = &'k IVec>,
     ) -> Result<(), StoreError> {
         let turn = Arc::clone(&self.turn);
-        let mut read = take(&turn);
+        let own = take(&turn);
         let (together, alone): (Vec<Put<'_>>, Vec<Put<'_>>) =
             writes.iter().partition(|(key, _)| leaves::lies_in_one(key));
         let leaves = leaves::merge(&self.db, &together)?;
-        // What readers made sled write is no part of the batch; and this has read, too.
-        *read = false;
+        // What sled wrote because of what was read, here or by others, is no part of the batch.
         self.sync_new_blobs()?;
         let (mut batch, mut count) = (sled::Batch::default(), 0);
         let leaves = leaves.into_iter().map(|(key, value)| (IVec::from(key), value.map(IVec::from)));
@@ -161,7 +164,7 @@ impl Database {
         self.sync_new_blobs()?;
         self.db.flush().map_err(|error| database(&error))?;
         self.file.sync_all().map_err(|error| io_error("sync", &self.path, &error))?;
-        drop(read);
+        drop(own);
         free_old_pages(count);
         Ok(())
     }

@@ -118,8 +118,7 @@ impl Records {
     }
 
     fn in_turn<T>(&self, read: impl FnOnce(&sled::Db) -> Result<T, sled::Error>) -> Result<T, StoreError> {
-        let mut turn = take(&self.turn);
-        *turn = true;
+        let _own = take(&self.turn);
         read(&self.db).map_err(|error| database(&error))
     }
 }

@@ -4,6 +4,7 @@ use dhcproto::v4::{DhcpOption as O, MessageType as M};
 
 use super::*;
 use crate::dhcp::options::{from_table, write};
+use crate::dhcp::{Destination, Reply};
 use crate::model::{Change, Node, NodeId};
 
 const NOW: u64 = 1_000_000;
@@ -164,5 +165,37 @@ fn options_by_name() {
         let configured = format!("{{\"{name}\": {value}}}");
         let bytes = answered(M::Discover, vec![wants], &[], &configured);
         assert_eq!(option(&bytes, code), Some(expected), "{rule}: {name}");
+    }
+}
+
+#[test]
+fn what_stands_before_the_options_is_what_dhcproto_writes() {
+    use dhcproto::Encodable;
+    use dhcproto::v4::Opcode;
+    for (sname, file) in [
+        (None, None),
+        (Some(&b"boot.example"[..]), Some(&b"ipxe.efi"[..])),
+        (Some(&[7; 64][..]), Some(&[9; 128][..])),
+        (None, Some(&[][..])),
+    ] {
+        let mut message = broadcast(message(3, M::Ack, vec![O::AddressLeaseTime(60)]));
+        message.set_opcode(Opcode::BootReply).set_xid(0x0102_0304).set_secs(0x0506).set_hops(7);
+        message
+            .set_ciaddr([10, 1, 2, 3])
+            .set_yiaddr([10, 4, 5, 6])
+            .set_siaddr([10, 7, 8, 9])
+            .set_giaddr([10, 9, 8, 7]);
+        if let Some(name) = sname {
+            message.set_sname(name);
+        }
+        if let Some(name) = file {
+            message.set_fname(name);
+        }
+        let by_dhcproto = message.to_vec().expect("it encodes");
+        let destination = Destination::Broadcast;
+        let reply = Reply { message, destination, options: Options::new(), requested: None, longest: 548 };
+        let bytes = reply.encode().expect("it encodes");
+        assert_eq!(bytes[..240], by_dhcproto[..240], "{sname:?} {file:?}");
+        assert_eq!(&bytes[SNAME][..1], &[sname.map_or(0, |name| name[0])], "it is there");
     }
 }

@@ -288,6 +288,36 @@ fn what_an_older_firstlight_wrote_is_read() {
     assert_eq!(db.get(codec::SCHEMA_KEY).expect("it reads").expect("a schema"), b"4");
 }
 
+#[test]
+fn moving_records_goes_on_where_it_was_cut_off() {
+    let dir = folder();
+    runtime().block_on(async {
+        let store = open(&dir);
+        for n in 0..3 {
+            put(&store, Change::PutLease(lease(n, 1))).await;
+        }
+        store.close();
+    });
+    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    for n in 3..5 {
+        let value = codec::encode(&lease(n, 1)).expect("JSON");
+        db.insert(codec::lease_key(lease(n, 1).ip), value).expect("it writes");
+    }
+    db.insert(codec::MOVING, Vec::new()).expect("it writes");
+    db.flush().expect("it flushes");
+    drop(db);
+    for _ in 0..2 {
+        let store = open(&dir);
+        assert_eq!(
+            store.view().leases().cloned().collect::<Vec<_>>(),
+            (0..5).map(|n| lease(n, 1)).collect::<Vec<_>>()
+        );
+        store.close();
+    }
+    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    assert_eq!((db.scan_prefix(b"l").count(), db.contains_key(codec::MOVING)), (0, Ok(false)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Put(u8, u64),

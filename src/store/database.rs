@@ -231,7 +231,7 @@ pub fn database(error: &sled::Error) -> StoreError {
     StoreError::Database(error.to_string())
 }
 
-fn open_error(path: &Path, error: sled::Error) -> StoreError {
+pub fn open_error(path: &Path, error: sled::Error) -> StoreError {
     match error {
         sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
             StoreError::Locked(path.to_owned())

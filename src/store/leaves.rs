@@ -105,6 +105,6 @@ fn merge_one(key: &[u8], old: Option<&[u8]>, writes: &[Put<'_>]) -> Result<Vec<W
         }
     }
     // Of one that grew, the beginning may be as it was.
-    changed.retain(|(_, value)| value.as_deref() != old);
+    changed.retain(|(to, value)| to != key || value.as_deref() != old);
     Ok(changed)
 }

@@ -51,7 +51,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn they_are_a_map(rounds in prop::collection::vec(
@@ -101,6 +101,19 @@ fn they_are_full_where_records_come_in_order_and_few_are_written_again() {
     let none: Model = numbered(0, 300, 0).into_keys().map(|key| (key, None)).collect();
     write(&db, &none);
     assert_eq!(db.len(), 0, "empty leaves go");
+}
+
+/// What a leaf held may be all that stands in the last of those it is divided into.
+#[test]
+fn a_part_that_is_as_the_whole_was_is_written() {
+    let db = database();
+    // It begins below what it holds.
+    let removed = (b"l\0\0".to_vec(), None);
+    write(&db, &numbered(50, 55, 40).into_iter().chain([removed]).collect());
+    let (_, whole) = read(&db);
+    write(&db, &numbered(1, 21, 40));
+    let (all, sizes) = read(&db);
+    assert_eq!((all.len(), whole.len(), sizes.last()), (25, 1, whole.first()));
 }
 
 #[test]

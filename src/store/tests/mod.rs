@@ -17,15 +17,27 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Opens it. Other tests start programs: for a moment, until such a one begins, it holds the lock of a store that was just closed.
-fn open(dir: &TempDir) -> Store {
+/// Tries again while it is locked. Other tests start programs: for a moment, until such a one begins, it holds the lock of a store that
+/// was just closed.
+fn unlocked<T>(attempt: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     for _ in 0..200 {
-        match Store::open(dir.path()) {
+        match attempt() {
             Err(StoreError::Locked(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
-            opened => return opened.expect("the store opens"),
+            done => return done,
         }
     }
     panic!("the store stays locked");
+}
+
+fn open(dir: &TempDir) -> Store {
+    unlocked(|| Store::open(dir.path())).expect("the store opens")
+}
+
+/// What lies in it, without us.
+fn raw(dir: &TempDir) -> sled::Db {
+    let folder = dir.path().join("db");
+    unlocked(|| sled::open(&folder).map_err(|error| database::open_error(&folder, error)))
+        .expect("sled opens")
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -179,15 +191,16 @@ fn what_cannot_be_opened_says_why() {
     first.close();
 
     let write = |key: &[u8], value: &[u8]| {
-        let db = sled::open(dir.path().join("db")).expect("sled opens");
+        let db = raw(&dir);
         db.insert(key, value).expect("it writes");
         db.flush().expect("it flushes");
     };
     write(b"n12345678", b"{ not a node");
-    let error = Store::open(dir.path()).err().expect("a broken record").to_string();
+    let refused = || unlocked(|| Store::open(dir.path())).err();
+    let error = refused().expect("a broken record").to_string();
     assert!(error.contains("n12345678") && error.contains("restore a backup"), "{error}");
     write(codec::SCHEMA_KEY, b"99");
-    let error = Store::open(dir.path()).err().expect("a newer schema").to_string();
+    let error = refused().expect("a newer schema").to_string();
     assert!(error.contains("schema 99") && error.contains("newer"), "{error}");
 
     let file = dir.path().join("a-file");
@@ -251,7 +264,7 @@ fn the_past_is_found_however_it_was_written_down_and_the_oldest_goes_first() {
 #[test]
 fn what_an_older_firstlight_wrote_is_read() {
     let dir = folder();
-    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    let db = raw(&dir);
     for seq in 1..=3_u64 {
         let id = NodeId(2 - seq % 2);
         let name = Some(node(1).name);
@@ -281,7 +294,7 @@ fn what_an_older_firstlight_wrote_is_read() {
         (0..5_000).map(leases).collect::<Vec<_>>()
     );
     store.close();
-    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    let db = raw(&dir);
     assert_eq!(db.scan_prefix(b"t").count(), 0, "timelines are not written down any more");
     assert_eq!(db.scan_prefix(b"l").count(), 0, "leases lie in leaves");
     assert!((1_000..3_000).contains(&db.scan_prefix(b"rl").count()), "some to a leaf");
@@ -298,7 +311,7 @@ fn moving_records_goes_on_where_it_was_cut_off() {
         }
         store.close();
     });
-    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    let db = raw(&dir);
     for n in 3..5 {
         let value = codec::encode(&lease(n, 1)).expect("JSON");
         db.insert(codec::lease_key(lease(n, 1).ip), value).expect("it writes");
@@ -314,7 +327,7 @@ fn moving_records_goes_on_where_it_was_cut_off() {
         );
         store.close();
     }
-    let db = sled::open(dir.path().join("db")).expect("sled opens");
+    let db = raw(&dir);
     assert_eq!((db.scan_prefix(b"l").count(), db.contains_key(codec::MOVING)), (0, Ok(false)));
 }
 

@@ -1,7 +1,8 @@
 //! What records look like: keys with a one-byte table prefix, values in JSON; and several of them in one piece.
 //!
-//! All are in one tree, so that a batch over several tables is atomic; most lie in [`super::leaves`] there. JSON, so that a record can gain a field without a
-//! migration and a person can read a broken one; encoding takes about a microsecond, a commit a hundred.
+//! All are in one tree, so that a batch over several tables is atomic; most lie in [`super::leaves`] there. JSON, so that a
+//! record can gain a field without a migration and a person can read a broken one; encoding takes about a microsecond, a
+//! commit a hundred.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
